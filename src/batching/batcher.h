@@ -1,0 +1,81 @@
+// Continuous batching: takes requests, keeps the pipeline full, sends tokens up.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "model/tokenizer.h"
+#include "pipeline/pipeline.h"
+#include "request/generation_request.h"
+
+namespace gogrid {
+
+struct BatcherOptions {
+  std::uint32_t context = 4096;  // tokens per sequence
+  std::uint32_t parallel = 4;    // slots
+  std::uint32_t groups = 1;      // steps in flight
+  std::uint32_t kv_cells = 0;    // see StageSpec
+  std::uint32_t max_step_rows = 512;
+  std::uint32_t prefill_chunk = 256;
+  std::uint32_t queue_capacity = 256;  // waiting requests, all principals together
+  bool prefix_reuse = true;
+  bool can_truncate = true;  // false for recurrent models: reuse only whole sequences
+  Duration slow_reader_limit = std::chrono::seconds(60);  // held so long, a sequence is cancelled
+};
+
+struct BatcherStatus {
+  std::uint32_t running = 0;
+  std::uint32_t waiting = 0;
+  std::uint32_t held = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t preemptions = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t cached_prompt_tokens = 0;
+  std::uint64_t generated_tokens = 0;
+};
+
+struct Submission {
+  GenerationRequest request;
+  std::shared_ptr<ResponseSink> sink;
+};
+struct Refusal {
+  Error error;
+  Submission submission;  // handed back untouched
+};
+
+// The batcher and the pipeline need each other: the pipeline's `done` is the batcher's
+// on_step_done, and the batcher gets the pipeline by start(). Thread-safe.
+class Batcher {
+ public:
+  // `vocabulary` must outlive it.
+  Batcher(const BatcherOptions& options, const Tokenizer& vocabulary, const Clock& clock);
+  // stop(kCancelled…) if still running.
+  ~Batcher();
+
+  // What to give Pipeline::build. Valid while this lives.
+  StepDone on_step_done();
+  // Takes the pipeline and starts the batcher's thread.
+  void start(std::unique_ptr<Pipeline> pipeline);
+
+  // Queued, or handed back: kExhausted (queue full; retry_after is estimated), kUnavailable
+  // (draining, failed), kInvalidArgument (prompt + 1 over the context: both counts).
+  std::expected<void, Refusal> submit(Submission submission);
+
+  // Refuses new requests; returns when the last one has ended or `deadline` has passed (then the
+  // rest get kUnavailable).
+  void drain(TimePoint deadline);
+
+  BatcherStatus status() const;
+  std::optional<Error> failure() const;
+  std::vector<StageStatus> stages() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gogrid

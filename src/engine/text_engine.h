@@ -1,0 +1,74 @@
+// One loaded text model: its files, its pipeline, its batcher.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "batching/batcher.h"
+#include "device/device.h"
+#include "model/chat_template.h"
+#include "model/model_profile.h"
+#include "placement/plan.h"
+#include "request/generation_request.h"
+#include "stage/stage.h"
+
+namespace gogrid {
+
+struct TextEngineOptions {
+  std::string model;           // the name in answers
+  std::filesystem::path path;  // GGUF
+  std::string
+      digest;  // SHA-256 of it, for the slice cache; computed when empty and a slice is needed
+  Plan plan;
+  std::vector<Device> devices;  // that the plan names
+  std::filesystem::path slice_folder;
+  Bytes slice_capacity = 64 * kGiB;
+  std::uint32_t kv_cells = 0;
+  std::uint32_t prefill_chunk = 256;
+  std::uint32_t max_step_rows = 512;
+  std::uint32_t queue_capacity = 256;
+  bool deterministic = false;
+  bool prefix_reuse = true;
+  Duration step_deadline = std::chrono::seconds(30);
+  Duration transfer_deadline = std::chrono::seconds(60);
+};
+
+// Thread-safe.
+class TextEngine {
+ public:
+  // Slices, loads, and makes one token to know that it works. `progress` 0..1.
+  static Result<std::unique_ptr<TextEngine>> load(const TextEngineOptions& options,
+                                                  StageFactory& factory, const Clock& clock,
+                                                  const LoadProgress& progress,
+                                                  std::stop_token stop);
+  ~TextEngine();
+
+  const ModelProfile& profile() const;
+  const Plan& plan() const;
+  const Tokenizer& tokenizer() const;
+
+  // kInvalidArgument "messages" when the model has no template or it refuses; "[…] prompt has 5000
+  // tokens, context is 4096" when too long.
+  Result<std::vector<Token>> prepare_chat(const std::vector<ChatMessage>& messages) const;
+  Result<std::vector<Token>> prepare_text(std::string_view text) const;
+
+  // See Batcher::submit.
+  std::expected<void, Refusal> generate(Submission submission);
+  void drain(TimePoint deadline);
+
+  BatcherStatus status() const;
+  std::vector<StageStatus> stages() const;
+  std::optional<Error> failure() const;
+
+ private:
+  struct State;
+  explicit TextEngine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gogrid

@@ -1,0 +1,59 @@
+// The models this node has: a folder of content-addressed GGUF files and the names given to them.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/sha256.h"
+#include "base/units.h"
+
+namespace gogrid {
+
+struct ModelEntry {
+  std::string name;    // [a-z0-9][a-z0-9._-]{0,62}: never a path
+  std::string digest;  // SHA-256 of the file
+  std::filesystem::path path;
+  Bytes size = 0;
+  std::string architecture;
+  std::string quantization;      // the most common weight type: "q4_1"
+  std::string license;           // general.license, "unknown" when the file does not say
+  std::int64_t imported_at = 0;  // seconds since the epoch
+};
+
+// Thread-safe; several processes may share a folder. Nothing is under its final name before it is
+// whole and on the disk.
+class ModelLibrary {
+ public:
+  // `folder` is created if absent; leftovers of a crash are removed.
+  static Result<ModelLibrary> open(std::filesystem::path folder);
+  ModelLibrary(ModelLibrary&&) noexcept;
+  ~ModelLibrary();
+
+  // Checks the file with GgufFile, copies it (sharing blocks where it can) while hashing, and names
+  // it. Importing the same content under another name costs nothing. kInvalidArgument for a bad
+  // name, or a name in use by other content; `expected_digest` (if not empty) must match: kCorrupt
+  // otherwise.
+  Result<ModelEntry> import_file(const std::filesystem::path& file, std::string_view name,
+                                 std::string_view expected_digest = {},
+                                 const Progress& progress = {});
+  std::vector<ModelEntry> list() const;
+  // kNotFound with the nearest names.
+  Result<ModelEntry> find(std::string_view name) const;
+  // Reads every byte again; kCorrupt when the digest differs.
+  Status verify(std::string_view name, const Progress& progress = {}) const;
+  // Removes the name, and the content when no other name uses it.
+  Status remove(std::string_view name);
+
+ private:
+  struct State;
+  explicit ModelLibrary(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// Whether `name` may name a model; kInvalidArgument says what a name looks like.
+Status validate_model_name(std::string_view name);
+
+}  // namespace gogrid

@@ -1,0 +1,46 @@
+// Text to tokens and back, by libllama's vocabulary code.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "request/sampling_spec.h"
+
+namespace gogrid {
+
+// Immutable after load(); thread-safe. Loads the vocabulary of a model file, no weights.
+class Tokenizer {
+ public:
+  // `path` must have been read by GgufFile before. kUnsupported for a file without a usable
+  // vocabulary.
+  static Result<Tokenizer> load(const std::filesystem::path& path);
+  Tokenizer(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  // `add_special`: the model's own begin/end tokens; `parse_special`: "<|im_end|>" in the text
+  // becomes its token (templates), instead of being spelled out (what a user typed).
+  // kInvalidArgument over `max_tokens`.
+  Result<std::vector<Token>> tokenize(std::string_view text, bool add_special, bool parse_special,
+                                      std::size_t max_tokens) const;
+  // The token's raw bytes; may be part of a UTF-8 character. Control tokens: empty unless
+  // `special`.
+  std::string piece(Token token, bool special = false) const;
+  bool ends_generation(Token token) const;
+  // All tokens that end generation, for `ban_end_of_text`.
+  const std::vector<Token>& end_tokens() const;
+  std::uint32_t size() const;
+  // As text, empty when the model has none: templates ask for them by name.
+  std::string bos_text() const;
+  std::string eos_text() const;
+
+ private:
+  struct State;
+  explicit Tokenizer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace gogrid

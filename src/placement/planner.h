@@ -1,0 +1,55 @@
+// Decides the plan. Pure: the same inputs give the same plan, nothing is read or written.
+//
+// Cost model (measured): a stage's step over b rows takes t(b) = w + c * b. One stage: X_one = B /
+// sum t_s(B). Pipeline with G groups: X_pipe = (B/G) / max(max_s t_s(B/G), (sum_s t_s(B/G) + hops)
+// / G).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "model/model_profile.h"
+#include "placement/plan.h"
+
+namespace gogrid {
+
+// A device as the planner sees it: what it can hold and how fast it was measured to be for this
+// model.
+struct DeviceBudget {
+  std::string id;
+  Bytes memory = 0;  // what may be planned; min(budget, free). "Unknown" is the caller's to resolve
+  double layer_read_ms = 0.0;   // w of one layer: reading its weights once
+  double layer_row_ms = 0.0;    // c of one layer: one more row
+  double head_read_ms = 0.0;    // w of the head (last stage)
+  double head_row_ms = 0.0;     // c of the head
+  double prefill_row_ms = 0.0;  // per row and layer in a large batch
+  bool last_resort = false;     // software renderers: used only when named by the user
+};
+
+struct PlanQuestion {
+  std::string model;
+  std::uint32_t context = 4096;
+  std::uint32_t parallel = 4;
+  std::uint32_t max_step_rows = 512;
+  bool flash_attention = true;
+  double hop_ms = 0.05;  // handing a step from stage to stage
+};
+
+// kDoesNotFit: what is short by how much, and the largest context and parallel that would fit.
+Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                         const PlanQuestion& question);
+
+// Stages by hand ("0:15@cpu-a,15:30@vulkan0"): the same checks and the same prediction, no choice.
+struct StageChoice {
+  LayerRange layers;
+  std::string device;
+};
+Result<std::vector<StageChoice>> parse_split(std::string_view text);
+Result<Plan> plan_by_hand(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                          const PlanQuestion& question, std::span<const StageChoice> stages);
+
+}  // namespace gogrid
