@@ -1,0 +1,36 @@
+// What ggml and libllama say while they work, for those who must read it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gogrid {
+
+// Collects the lines that libraries log on this thread while it lives, beside their way to obs/log.
+// What a model really took, and why one was refused, is said there and nowhere else. May be nested:
+// the innermost gets the lines. Not thread-safe: lives on one thread's stack.
+class BackendLogCapture {
+ public:
+  BackendLogCapture();
+  ~BackendLogCapture();
+  BackendLogCapture(const BackendLogCapture&) = delete;
+  BackendLogCapture& operator=(const BackendLogCapture&) = delete;
+
+  // At most kMaxLines, the first ones; without line ends.
+  const std::vector<std::string>& lines() const { return lines_; }
+  // The last line that was logged as an error; empty when there was none.
+  const std::string& last_error() const { return last_error_; }
+
+  static constexpr std::size_t kMaxLines = 4096;
+
+  void add(std::string_view line, bool is_error);
+
+ private:
+  BackendLogCapture* outer_;
+  std::vector<std::string> lines_;
+  std::string last_error_;
+};
+
+}  // namespace gogrid
