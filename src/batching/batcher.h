@@ -8,7 +8,8 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "model/tokenizer.h"
+#include "model/vocabulary.h"
+#include "obs/metrics.h"
 #include "pipeline/pipeline.h"
 #include "request/generation_request.h"
 
@@ -25,6 +26,8 @@ struct BatcherOptions {
   bool prefix_reuse = true;
   bool can_truncate = true;  // false for recurrent models: reuse only whole sequences
   Duration slow_reader_limit = std::chrono::seconds(60);  // held so long, a sequence is cancelled
+  Metrics* metrics = nullptr;  // must outlive the batcher; null: nothing is measured
+  std::string model;           // label of its metrics
 };
 
 struct BatcherStatus {
@@ -52,7 +55,7 @@ struct Refusal {
 class Batcher {
  public:
   // `vocabulary` must outlive it.
-  Batcher(const BatcherOptions& options, const Tokenizer& vocabulary, const Clock& clock);
+  Batcher(const BatcherOptions& options, const Vocabulary& vocabulary, const Clock& clock);
   // stop(kCancelled…) if still running.
   ~Batcher();
 

@@ -8,18 +8,19 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/vocabulary.h"
 #include "request/sampling_spec.h"
 
 namespace gogrid {
 
 // Immutable after load(); thread-safe. Loads the vocabulary of a model file, no weights.
-class Tokenizer {
+class Tokenizer final : public Vocabulary {
  public:
   // `path` must have been read by GgufFile before. kUnsupported for a file without a usable
   // vocabulary.
   static Result<Tokenizer> load(const std::filesystem::path& path);
   Tokenizer(Tokenizer&&) noexcept;
-  ~Tokenizer();
+  ~Tokenizer() override;
 
   // `add_special`: the model's own begin/end tokens; `parse_special`: "<|im_end|>" in the text
   // becomes its token (templates), instead of being spelled out (what a user typed).
@@ -28,8 +29,8 @@ class Tokenizer {
                                       std::size_t max_tokens) const;
   // The token's raw bytes; may be part of a UTF-8 character. Control tokens: empty unless
   // `special`.
-  std::string piece(Token token, bool special = false) const;
-  bool ends_generation(Token token) const;
+  std::string piece(Token token, bool special = false) const override;
+  bool ends_generation(Token token) const override;
   // All tokens that end generation, for `ban_end_of_text`.
   const std::vector<Token>& end_tokens() const;
   std::uint32_t size() const;

@@ -18,6 +18,9 @@ struct PipelineOptions {
   Duration step_deadline = std::chrono::seconds(30);      // one stage, one step
   Duration transfer_deadline = std::chrono::seconds(60);  // waiting for a place in the next link
   Duration load_stall = std::chrono::minutes(5);  // a load without progress for so long has failed
+  // How long a stage that hangs (a step past its deadline, a load told to stop) is waited for
+  // before its thread is left behind.
+  Duration hang_grace = std::chrono::seconds(5);
 };
 
 struct StepResult {

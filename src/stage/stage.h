@@ -69,11 +69,20 @@ struct SampledRow {
   std::string error;  // not empty: this row's logits were NaN or infinite; only its sequence ends
 };
 
+// A row whose hidden state was NaN or infinite at a cut: only its sequence ends.
+struct RowFault {
+  std::size_t row = 0;  // of StageInput::rows
+  std::string message;  // names the stage
+};
+
 struct StageOutput {
   std::vector<float> hidden;  // [rows, n_embd]; empty from the last stage
   std::vector<SampledRow>
       sampled;      // one per row with wants_output, in order; empty from other stages
   Duration busy{};  // computing, for the duty cycle and metrics
+  // Filled by the pipeline, which checks the hidden rows at every cut and hands zeros on in their
+  // place, so that the other sequences of the step are untouched. Stages leave it empty.
+  std::vector<RowFault> faults;
 };
 
 // Loading, sizing and placing one stage.
@@ -113,11 +122,14 @@ class Stage {
   //
   // After an error the slots of these rows hold anything: truncate them to 0 and replay from the
   // prompt.
-  //   kExhausted    no KV space for these rows now; a smaller step may fit. Nothing was changed but
-  //   the upkeep kUnavailable  the node or the device is gone, or `epoch` is old; another plan may
-  //   work kDeadline     the step took longer than its deadline and was abandoned kCorrupt      NaN
-  //   or infinity in the incoming or outgoing hidden rows; the message names the stage kCancelled
-  //   `stop` was requested before the step began; a step once begun is finished
+  // - kExhausted: no KV space for these rows now; a smaller step may fit. Nothing was changed but
+  // the
+  //   upkeep.
+  // - kUnavailable: the node or the device is gone, or `epoch` is old; another plan may work.
+  // - kDeadline: the step took longer than its deadline and was abandoned.
+  // - kCorrupt: the input is not what was agreed (sizes). NaN in hidden rows is the pipeline's to
+  //   find.
+  // - kCancelled: `stop` was requested before the step began; a step once begun is finished.
   virtual Result<StageOutput> forward(StageInput& input, std::stop_token stop) = 0;
 
   // What the backend really took.
