@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/file_descriptor.h"
 #include "base/result.h"
 #include "base/units.h"
 
@@ -26,9 +27,13 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // The file that is mapped, whatever its name has come to mean since: to copy from.
+  int descriptor() const { return file_.get(); }
 
  private:
-  MappedFile(const std::byte* data, std::size_t size) : data_(data), size_(size) {}
+  MappedFile(FileDescriptor file, const std::byte* data, std::size_t size)
+      : file_(std::move(file)), data_(data), size_(size) {}
+  FileDescriptor file_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
@@ -74,13 +79,10 @@ class FileLock {
  public:
   // Waits until the lock is free.
   static Result<FileLock> acquire(const std::filesystem::path& path);
-  FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&& other) noexcept;
-  ~FileLock();
 
  private:
-  explicit FileLock(int fd) : fd_(fd) {}
-  int fd_ = -1;
+  explicit FileLock(FileDescriptor file) : file_(std::move(file)) {}
+  FileDescriptor file_;
 };
 
 }  // namespace gogrid
