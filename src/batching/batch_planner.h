@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,20 +15,26 @@ namespace gogrid {
 // A running sequence as the planner sees it.
 struct SequenceView {
   SlotId slot = 0;
-  std::int32_t computed = 0;  // tokens whose KV is in the cache
-  std::int32_t known = 0;     // prompt + generated tokens; computed < known while there is work
-  bool in_flight = false;     // rows of it are in a step now
-  bool held = false;          // its reader is slow, or it is paused
-  std::uint64_t arrival = 0;  // order of admission
+  std::int32_t computed = 0;    // tokens whose KV is in the cache
+  std::int32_t known = 0;       // prompt + generated tokens; computed < known while there is work
+  bool in_flight = false;       // rows of it are in a step now
+  bool held = false;            // its reader is slow, or it waits for another's prefix
+  std::uint64_t arrival = 0;    // order of admission
+  std::uint64_t last_step = 0;  // the step that last carried it; 0: none yet
+
+  bool ready() const { return !in_flight && !held && computed < known; }
+  bool decodes() const { return known - computed == 1; }
 };
 
 struct BatchLimits {
   std::uint32_t max_step_rows = 512;
-  std::uint32_t prefill_chunk =
-      256;  // prompt rows in a step while any sequence decodes; more when none does
+  // Prompt rows in a step while any sequence decodes; max_step_rows when none does.
+  std::uint32_t prefill_chunk = 256;
   std::uint32_t groups = 1;
   std::uint32_t parallel = 1;
   std::uint32_t max_batch = 0;  // sequences in a step; 0: no limit (policy: max_batch)
+  // Places left in the KV pool; a step takes one for each row.
+  std::uint32_t free_cells = std::numeric_limits<std::uint32_t>::max();
 };
 
 struct PlannedRows {
@@ -34,16 +42,28 @@ struct PlannedRows {
   std::int32_t first = 0;    // token index
   std::int32_t count = 0;
   bool wants_output = false;  // these reach the last known token
+  bool operator==(const PlannedRows&) const = default;
 };
 
 struct StepPlan {
-  std::vector<PlannedRows> rows;
+  std::vector<PlannedRows> rows;  // by slot
   bool empty() const { return rows.empty(); }
 };
 
-// Decode rows first, one per ready sequence of the group whose turn it is, then one chunk of
-// prefill, oldest first. A sequence waits at most one chunk for its next token.
+// Each group has a range of slots of its own, so that the slots of a step lie side by side:
+// libllama reads the weights once for each run of consecutive slots.
+std::uint32_t group_of(SlotId slot, const BatchLimits& limits);
+
+// The group whose turn it is: the next after `last`, in a circle, that has a ready sequence and no
+// step in flight. Empty when none has.
+std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
+                                        const BatchLimits& limits, std::uint32_t last);
+
+// Of the group's ready sequences: decode rows first, one each, then one chunk of prefill. The chunk
+// goes to the oldest prompt, but up to half of it to prompts with little left (a quarter of a
+// chunk), so that a short prompt does not wait for a long one to end, nor a long one for ever.
+// Where not all find a place, those go first that were served longest ago.
 StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
-                   std::uint32_t steps_in_flight);
+                   std::uint32_t group);
 
 }  // namespace gogrid

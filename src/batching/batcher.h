@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "batching/request_queue.h"
 #include "model/vocabulary.h"
 #include "obs/metrics.h"
 #include "pipeline/pipeline.h"
@@ -22,12 +23,13 @@ struct BatcherOptions {
   std::uint32_t kv_cells = 0;    // see StageSpec
   std::uint32_t max_step_rows = 512;
   std::uint32_t prefill_chunk = 256;
+  std::uint32_t max_batch = 0;         // sequences in a step; 0: as many as are ready
   std::uint32_t queue_capacity = 256;  // waiting requests, all principals together
   bool prefix_reuse = true;
   bool can_truncate = true;  // false for recurrent models: reuse only whole sequences
   Duration slow_reader_limit = std::chrono::seconds(60);  // held so long, a sequence is cancelled
   Metrics* metrics = nullptr;  // must outlive the batcher; null: nothing is measured
-  std::string model;           // label of its metrics
+  std::string model = {};      // label of its metrics
 };
 
 struct BatcherStatus {
@@ -41,15 +43,19 @@ struct BatcherStatus {
   std::uint64_t generated_tokens = 0;
 };
 
-struct Submission {
-  GenerationRequest request;
-  std::shared_ptr<ResponseSink> sink;
-};
 struct Refusal {
   Error error;
   Submission submission;  // handed back untouched
 };
 
+// A step's tokens are known as soon as it comes back: the next step is sent off at once, and the
+// text of the last one is made and delivered while that computes. So a stop string is found when
+// one more token is under way; it is dropped.
+//
+// A slow reader's sequence gets at most one more delta after it said so; it keeps its slot until
+// somebody else waits for one. When KV space runs out, the youngest sequence gives up its own and
+// begins again later: its stream stays open, no token is lost or repeated.
+//
 // The batcher and the pipeline need each other: the pipeline's `done` is the batcher's
 // on_step_done, and the batcher gets the pipeline by start(). Thread-safe.
 class Batcher {

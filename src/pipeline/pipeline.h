@@ -44,12 +44,19 @@ using LoadProgress = std::function<void(double share)>;
 
 // Thread-safe. Destroying it refuses new steps, lets the running ones finish, calls `done` for
 // every accepted step (kCancelled for those that never began), joins all threads and leaves nothing
-// behind. After a stage has failed with anything but kExhausted, kCorrupt or kCancelled the
-// pipeline is failed: every later submit answers kUnavailable with the reason.
+// behind. Only a stage that hangs past its deadline and `hang_grace` cannot be waited for: its
+// thread is left behind, owns what it still touches (the stage, its input), and destroys it should
+// it ever come back; the log says so. After a stage has failed with anything but kExhausted,
+// kCorrupt or kCancelled the pipeline is failed: every later submit answers kUnavailable with the
+// reason.
 class Pipeline {
  public:
-  // All stages or none. kDeadline when a load stalls; otherwise the first stage's error, prefixed
-  // by its name. `stop` ends the load.
+  // All stages or none, built side by side. kDeadline when a load stalls; otherwise the first
+  // stage's error, prefixed by its name; kIo and kUnavailable are tried three times with back-off.
+  // `stop` ends the load. `progress` is called on the caller's thread.
+  //
+  // `factory` and `clock` must outlive the pipeline, and `factory` also a stage that hangs in
+  // make() and was left behind: let it live as long as the process.
   static Result<std::unique_ptr<Pipeline>> build(std::vector<StageSpec> stages,
                                                  StageFactory& factory,
                                                  const PipelineOptions& options, const Clock& clock,

@@ -122,9 +122,7 @@ class Stage {
   //
   // After an error the slots of these rows hold anything: truncate them to 0 and replay from the
   // prompt.
-  // - kExhausted: no KV space for these rows now; a smaller step may fit. Nothing was changed but
-  // the
-  //   upkeep.
+  // - kExhausted: no KV space for these rows now; a smaller step may fit. Only the upkeep was done.
   // - kUnavailable: the node or the device is gone, or `epoch` is old; another plan may work.
   // - kDeadline: the step took longer than its deadline and was abandoned.
   // - kCorrupt: the input is not what was agreed (sizes). NaN in hidden rows is the pipeline's to

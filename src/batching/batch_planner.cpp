@@ -1,0 +1,125 @@
+#include "batching/batch_planner.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace gogrid {
+namespace {
+
+using Indices = std::vector<std::size_t>;
+
+// The group's ready sequences, who was served longest ago first, no more than may be in a step.
+Indices candidates(std::span<const SequenceView> sequences, const BatchLimits& limits,
+                   std::uint32_t group) {
+  Indices chosen;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    if (sequences[i].ready() && group_of(sequences[i].slot, limits) == group) chosen.push_back(i);
+  }
+  std::ranges::sort(chosen, {}, [&](std::size_t i) {
+    return std::tuple(sequences[i].last_step, sequences[i].arrival);
+  });
+  if (limits.max_batch > 0 && chosen.size() > limits.max_batch) chosen.resize(limits.max_batch);
+  return chosen;
+}
+
+bool anyone_decodes(std::span<const SequenceView> sequences) {
+  return std::ranges::any_of(sequences,
+                             [](const SequenceView& s) { return s.decodes() && !s.held; });
+}
+
+// Hands out the rows of one step.
+class RowBudget {
+ public:
+  RowBudget(std::span<const SequenceView> sequences, std::uint32_t rows)
+      : sequences_(sequences), left_(static_cast<std::int32_t>(rows)) {}
+
+  std::int32_t left() const { return left_; }
+  void shrink_to(std::int32_t rows) { left_ = std::min(left_, rows); }
+
+  // As many rows of the sequence as fit.
+  void give(std::size_t sequence) {
+    const SequenceView& view = sequences_[sequence];
+    const std::int32_t wanted = view.known - view.computed;
+    const std::int32_t count = std::min(wanted, left_);
+    if (count <= 0) return;
+    left_ -= count;
+    plan_.rows.push_back({sequence, view.computed, count, count == wanted});
+  }
+
+  StepPlan finish() {
+    std::ranges::sort(plan_.rows, {},
+                      [&](const PlannedRows& rows) { return sequences_[rows.sequence].slot; });
+    return std::move(plan_);
+  }
+
+ private:
+  const std::span<const SequenceView> sequences_;
+  std::int32_t left_;
+  StepPlan plan_;
+};
+
+void plan_prefill(std::span<const SequenceView> sequences, Indices prefill,
+                  std::int32_t short_prompt, RowBudget& budget) {
+  std::ranges::sort(prefill, {}, [&](std::size_t i) { return sequences[i].arrival; });
+  const std::int32_t half = budget.left() / 2;
+  const std::int32_t all = budget.left();
+  Indices long_ones;
+  for (const std::size_t i : prefill) {
+    const std::int32_t remaining = sequences[i].known - sequences[i].computed;
+    const bool fits = remaining <= short_prompt && all - budget.left() + remaining <= half;
+    if (fits) {
+      budget.give(i);
+    } else {
+      long_ones.push_back(i);
+    }
+  }
+  for (const std::size_t i : long_ones) budget.give(i);
+}
+
+}  // namespace
+
+std::uint32_t group_of(SlotId slot, const BatchLimits& limits) {
+  const auto wide = static_cast<std::uint64_t>(slot) * limits.groups / limits.parallel;
+  return static_cast<std::uint32_t>(wide);
+}
+
+std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
+                                        const BatchLimits& limits, std::uint32_t last) {
+  std::vector<bool> ready(limits.groups, false);
+  std::vector<bool> busy(limits.groups, false);
+  for (const SequenceView& view : sequences) {
+    const std::uint32_t group = group_of(view.slot, limits);
+    if (view.in_flight) busy[group] = true;
+    if (view.ready()) ready[group] = true;
+  }
+  for (std::uint32_t i = 1; i <= limits.groups; ++i) {
+    const std::uint32_t group = (last + i) % limits.groups;
+    if (ready[group] && !busy[group]) return group;
+  }
+  return std::nullopt;
+}
+
+StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
+                   std::uint32_t group) {
+  const Indices chosen = candidates(sequences, limits, group);
+  Indices prefill;
+  RowBudget budget(sequences, std::min(limits.max_step_rows, limits.free_cells));
+  const auto decodes = [&](std::size_t i) { return sequences[i].decodes(); };
+  const bool all_decode = std::ranges::all_of(chosen, decodes);
+  for (const std::size_t i : chosen) {
+    const bool last_row_for_prefill = !all_decode && budget.left() == 1;
+    if (!decodes(i)) {
+      prefill.push_back(i);
+    } else if (!last_row_for_prefill) {
+      budget.give(i);
+    }
+  }
+  if (anyone_decodes(sequences)) {
+    budget.shrink_to(static_cast<std::int32_t>(limits.prefill_chunk));
+  }
+  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(limits.prefill_chunk / 4),
+               budget);
+  return budget.finish();
+}
+
+}  // namespace gogrid

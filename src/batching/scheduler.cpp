@@ -1,0 +1,421 @@
+#include "batching/scheduler.h"
+
+#include <algorithm>
+#include <format>
+#include <limits>
+#include <utility>
+
+#include "obs/log.h"
+
+namespace gogrid {
+namespace {
+
+// A copy between KV streams moves a whole slot, so it must save some rows; in a pool it is free.
+constexpr std::int32_t kMinCopyBetweenStreams = 64;
+// Tokens that each running sequence may grow by before a pool is too full for one more; without
+// this a sequence would be let in only to be pre-empted at once.
+constexpr std::size_t kHeadroom = 16;
+// So often a step may find no KV space before a sequence is given up.
+constexpr std::uint32_t kMaxExhausted = 3;
+
+SlotOptions slot_options(const BatcherOptions& options, bool pool) {
+  return {.parallel = options.parallel,
+          .groups = options.groups,
+          .reuse = options.prefix_reuse,
+          .can_truncate = options.can_truncate,
+          .contiguous = !pool,
+          .min_copy = pool ? 1 : kMinCopyBetweenStreams};
+}
+
+BatchLimits batch_limits(const BatcherOptions& options) {
+  BatchLimits limits;
+  limits.max_step_rows = options.max_step_rows;
+  limits.prefill_chunk = options.prefill_chunk;
+  limits.groups = options.groups;
+  limits.parallel = options.parallel;
+  limits.max_batch = options.max_batch;
+  return limits;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const BatcherOptions& options, const Vocabulary& vocabulary)
+    : options_(options),
+      vocabulary_(vocabulary),
+      pool_(options.kv_cells > 0),
+      context_(pool_ ? std::min(options.context, options.kv_cells) : options.context),
+      limits_(batch_limits(options)),
+      slots_(slot_options(options, pool_)) {}
+
+// ---- who runs
+
+bool Scheduler::cells_suffice(std::size_t tokens) const {
+  if (!pool_) return true;
+  std::size_t committed = 0;
+  std::size_t placed = 0;
+  for (const auto& sequence : sequences_) {
+    if (sequence->slot == kNoSlot) continue;
+    ++placed;
+    committed += static_cast<std::size_t>(sequence->known());
+  }
+  return placed == 0 || committed + placed * kHeadroom + tokens + 1 <= options_.kv_cells;
+}
+
+bool Scheduler::can_admit(std::size_t tokens) const {
+  const auto preempted = [](const auto& s) {
+    return s->slot == kNoSlot && !s->ended() && !s->held();
+  };
+  return slots_.any_idle() && cells_suffice(tokens) && std::ranges::none_of(sequences_, preempted);
+}
+
+void Scheduler::admit(QueuedRequest request) {
+  auto sequence = std::make_unique<Sequence>(std::move(request), ++arrivals_, vocabulary_);
+  place(*sequence);
+  sequences_.push_back(std::move(sequence));
+}
+
+void Scheduler::place(Sequence& sequence) {
+  sequence.slot = *slots_.choose(sequence.tokens());
+  slots_.occupy(sequence.slot);
+}
+
+void Scheduler::resume_preempted() {
+  for (const auto& sequence : sequences_) {
+    if (sequence->slot != kNoSlot || sequence->ended() || sequence->held()) continue;
+    if (!slots_.any_idle() || !cells_suffice(sequence->tokens().size())) return;
+    place(*sequence);
+  }
+}
+
+// What it has computed stays in the slot until another needs the place.
+void Scheduler::preempt(Sequence& sequence) {
+  slots_.release(sequence.slot);
+  sequence.slot = kNoSlot;
+  sequence.begun = false;
+  sequence.computed = 0;
+  ++counters_.preemptions;
+  if (options_.metrics != nullptr) options_.metrics->count_preemption(options_.model, 1);
+  log::info("sequence_preempted", {{"model", options_.model}}, sequence.request().id);
+}
+
+void Scheduler::make_room() {
+  if (slots_.any_idle()) return;
+  Sequence* longest = nullptr;
+  for (const auto& sequence : sequences_) {
+    if (sequence->slot == kNoSlot || sequence->in_flight || !sequence->held()) continue;
+    if (longest == nullptr || sequence->held_since() < longest->held_since()) {
+      longest = sequence.get();
+    }
+  }
+  if (longest != nullptr) preempt(*longest);
+}
+
+// Never the only one: alone, a sequence always has room (its context is at most the pool).
+Sequence* Scheduler::youngest_to_preempt() const {
+  Sequence* youngest = nullptr;
+  std::size_t placed = 0;
+  for (const auto& sequence : sequences_) {
+    if (sequence->slot == kNoSlot) continue;
+    ++placed;
+    if (!sequence->in_flight && !sequence->ended()) youngest = sequence.get();
+  }
+  return placed > 1 ? youngest : nullptr;
+}
+
+// ---- the next step
+
+std::optional<StageInput> Scheduler::plan(TimePoint now) {
+  for (;;) {
+    resume_preempted();
+    Situation situation = look();
+    const auto group = next_group(situation.views, limits_, last_group_);
+    if (!group) return std::nullopt;
+    limits_.free_cells = situation.free_cells;
+    if (situation.free_cells < cells_needed(situation, *group)) {
+      Sequence* victim = youngest_to_preempt();
+      if (victim == nullptr) return std::nullopt;
+      preempt(*victim);
+      continue;
+    }
+    const StepPlan plan = plan_step(situation.views, limits_, *group);
+    if (evict_for(plan, situation)) continue;  // a prefix that was counted on may be gone
+    StageInput input = build(plan, situation, now);
+    if (input.rows.empty()) return std::nullopt;
+    last_group_ = *group;
+    return input;
+  }
+}
+
+Scheduler::Situation Scheduler::look() const {
+  Situation situation;
+  situation.free_cells =
+      pool_ ? options_.kv_cells - busy_cells() : std::numeric_limits<std::uint32_t>::max();
+  for (const auto& sequence : sequences_) {
+    if (sequence->slot == kNoSlot) continue;
+    const auto start = start_of(*sequence, situation.free_cells);
+    situation.sequences.push_back(sequence.get());
+    situation.starts.push_back(start);
+    situation.views.push_back(
+        {.slot = sequence->slot,
+         .computed = sequence->begun ? sequence->computed : start.length,
+         .known = sequence->known(),
+         .in_flight = sequence->in_flight,
+         .held = sequence->held() || sequence->ended() || waits_for_prefix(*sequence, start),
+         .arrival = sequence->arrival(),
+         .last_step = sequence->last_step});
+  }
+  return situation;
+}
+
+SlotTable::Start Scheduler::start_of(const Sequence& sequence, std::uint32_t& free_cells) const {
+  if (sequence.begun) return {};
+  const auto start = slots_.best_start(sequence.slot, sequence.tokens());
+  if (!pool_ || start.from == sequence.slot) return start;
+  // A copy is counted as if it took cells of its own; where they do not suffice, compute.
+  const auto length = static_cast<std::uint32_t>(start.length);
+  if (length >= free_cells) return {sequence.slot, 0};
+  free_cells -= length;
+  return start;
+}
+
+// An older sequence is just computing a beginning that this one could copy: a prefix that many ask
+// for at once is then computed once. The older one is never made to wait, so this ends.
+bool Scheduler::waits_for_prefix(const Sequence& sequence, const SlotTable::Start& start) const {
+  if (sequence.begun || !options_.prefix_reuse || !options_.can_truncate) return false;
+  const auto tokens = std::span(sequence.tokens());
+  for (const auto& other : sequences_) {
+    if (other->arrival() >= sequence.arrival()) return false;
+    if (other->slot == kNoSlot || other->held() || other->ended()) continue;
+    const std::int32_t common = common_prefix(other->tokens(), tokens.first(tokens.size() - 1));
+    const bool worth_it = common >= start.length + kMinCopyBetweenStreams;
+    if (worth_it && other->computed < common) return true;
+  }
+  return false;
+}
+
+std::uint32_t Scheduler::cells_needed(const Situation& now, std::uint32_t group) const {
+  if (!pool_) return 0;
+  const auto decodes_here = [&](const SequenceView& view) {
+    return view.ready() && view.decodes() && group_of(view.slot, limits_) == group;
+  };
+  const auto rows = static_cast<std::uint32_t>(std::ranges::count_if(now.views, decodes_here));
+  const std::uint32_t batch = limits_.max_batch > 0 ? limits_.max_batch : rows;
+  return std::max(1U, std::min({rows, batch, limits_.max_step_rows}));
+}
+
+// Empties idle slots until the plan fits. True when it had to.
+bool Scheduler::evict_for(const StepPlan& plan, const Situation& now) {
+  if (!pool_) return false;
+  std::uint32_t needed = slots_.cells();
+  for (const PlannedRows& rows : plan.rows) {
+    needed += static_cast<std::uint32_t>(rows.count);
+    const auto& start = now.starts[rows.sequence];
+    const bool copies =
+        !now.sequences[rows.sequence]->begun && start.from != now.sequences[rows.sequence]->slot;
+    if (copies) needed += static_cast<std::uint32_t>(start.length);
+  }
+  bool evicted = false;
+  while (needed > options_.kv_cells) {
+    const std::uint32_t before = slots_.cells();
+    if (!slots_.evict_idle(pending_ops_)) break;
+    needed -= before - slots_.cells();
+    evicted = true;
+  }
+  return evicted;
+}
+
+StageInput Scheduler::build(const StepPlan& plan, const Situation& situation, TimePoint now) {
+  StageInput input;
+  planned_ = {};
+  slots_.take_cleaning(pending_ops_);
+  input.kv_ops = std::exchange(pending_ops_, {});
+  for (const PlannedRows& rows : plan.rows) {
+    Sequence& sequence = *situation.sequences[rows.sequence];
+    if (!sequence.begun && !begin(sequence, situation.starts[rows.sequence], input, now)) continue;
+    planned_.entries.push_back({&sequence, rows, input.rows.size()});
+    append_rows(input, sequence, rows);
+  }
+  planned_.ops = input.kv_ops;
+  if (input.rows.empty()) pending_ops_ = std::move(input.kv_ops);
+  return input;
+}
+
+// False when what the plan counted on was taken by another of the same step: next time.
+bool Scheduler::begin(Sequence& sequence, const SlotTable::Start& expected, StageInput& input,
+                      TimePoint now) {
+  const bool keeps = expected.from == sequence.slot && expected.length == 0;
+  if (!keeps && slots_.best_start(sequence.slot, sequence.tokens()) != expected) return false;
+  slots_.begin(sequence.slot, expected, input.kv_ops);
+  sequence.begun = true;
+  sequence.computed = expected.length;
+  if (sequence.begins(now, expected.length)) {
+    counters_.prompt_tokens += sequence.request().prompt.size();
+    counters_.cached_prompt_tokens += static_cast<std::uint64_t>(expected.length);
+  }
+  return true;
+}
+
+void Scheduler::append_rows(StageInput& input, Sequence& sequence, const PlannedRows& rows) {
+  const auto tokens =
+      std::span(sequence.tokens())
+          .subspan(static_cast<std::size_t>(rows.first), static_cast<std::size_t>(rows.count));
+  std::int32_t position = rows.first;
+  for (const Token token : tokens) {
+    input.rows.push_back({sequence.slot, position++, token, false});
+  }
+  if (rows.wants_output) {
+    input.rows.back().wants_output = true;
+    input.outputs.push_back(sequence.output_spec());
+  }
+  slots_.append(sequence.slot, tokens);
+  sequence.in_flight = true;
+}
+
+void Scheduler::began(std::uint64_t step) {
+  planned_.number = step;
+  for (StepEntry& entry : planned_.entries) entry.sequence->last_step = step;
+  steps_.push_back(std::exchange(planned_, {}));
+  ++counters_.steps;
+}
+
+// ---- what came of it
+
+Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
+  const auto found = std::ranges::find(steps_, step, &StepRecord::number);
+  if (found == steps_.end()) return {};
+  StepRecord record = std::move(*found);
+  steps_.erase(found);
+  return record;
+}
+
+Status Scheduler::on_result(StepResult result, TimePoint now) {
+  const StepRecord record = take_record(result.step);
+  for (const StepEntry& entry : record.entries) entry.sequence->in_flight = false;
+  if (result.output) {
+    exhausted_in_a_row_ = 0;
+    apply(record, *result.output, now);
+  } else {
+    forget_content(record);
+    const Error& error = result.output.error();
+    switch (error.code) {
+      case ErrorCode::kExhausted:
+        on_exhausted(record, error);
+        break;
+      case ErrorCode::kCorrupt:
+      case ErrorCode::kCancelled:
+        for (const StepEntry& entry : record.entries) entry.sequence->end(error);
+        break;
+      default:
+        return std::unexpected(error);
+    }
+  }
+  for (const StepEntry& entry : record.entries) release_if_ended(*entry.sequence);
+  return {};
+}
+
+void Scheduler::apply(const StepRecord& record, StageOutput& output, TimePoint now) {
+  for (const RowFault& fault : output.faults) {
+    for (const StepEntry& entry : record.entries) {
+      const auto end = entry.first_row + static_cast<std::size_t>(entry.rows.count);
+      if (fault.row < entry.first_row || fault.row >= end) continue;
+      entry.sequence->end({ErrorCode::kInternal, fault.message});
+      slots_.spoil(entry.sequence->slot);
+    }
+  }
+  std::size_t next = 0;
+  for (const StepEntry& entry : record.entries) {
+    Sequence& sequence = *entry.sequence;
+    SampledRow* sampled = entry.rows.wants_output ? &output.sampled.at(next++) : nullptr;
+    if (!slots_.content(sequence.slot).empty()) {
+      sequence.computed = entry.rows.first + entry.rows.count;
+      slots_.confirm(sequence.slot, sequence.computed);
+    }
+    if (sampled == nullptr || sequence.ended()) continue;
+    if (!sampled->error.empty()) {
+      sequence.end({ErrorCode::kInternal, sampled->error});
+      slots_.spoil(sequence.slot);
+      continue;
+    }
+    sequence.accept(std::move(sampled->event), context_, now);
+    ++counters_.generated_tokens;
+  }
+}
+
+// Some stages have run the step and its upkeep, others not.
+void Scheduler::forget_content(const StepRecord& record) {
+  for (const StepEntry& entry : record.entries) {
+    slots_.spoil(entry.sequence->slot);
+    entry.sequence->begun = false;
+    entry.sequence->computed = 0;
+  }
+  for (const KvOp& op : record.ops) {
+    if (!slots_.busy(op.slot)) slots_.spoil(op.slot);
+  }
+}
+
+// Room is made in the order of what it costs: kept prefixes, the youngest sequence, an answer.
+void Scheduler::on_exhausted(const StepRecord& record, const Error& error) {
+  while (slots_.evict_idle(pending_ops_)) {
+  }
+  if (++exhausted_in_a_row_ > kMaxExhausted) {
+    if (!record.entries.empty()) record.entries.back().sequence->end(error);
+    return;
+  }
+  if (Sequence* victim = youngest_to_preempt()) preempt(*victim);
+}
+
+void Scheduler::release_if_ended(Sequence& sequence) {
+  if (!sequence.ended() || sequence.in_flight || sequence.slot == kNoSlot) return;
+  slots_.release(sequence.slot);
+  sequence.slot = kNoSlot;
+}
+
+// ---- beside the step
+
+void Scheduler::write(TimePoint now) {
+  for (const auto& sequence : sequences_) {
+    if (!sequence->has_news()) continue;
+    sequence->write(now, options_.metrics, options_.model);
+    release_if_ended(*sequence);
+  }
+}
+
+void Scheduler::sweep(TimePoint now) {
+  for (const auto& sequence : sequences_) {
+    sequence->look_around(now, options_.slow_reader_limit);
+    release_if_ended(*sequence);
+  }
+}
+
+void Scheduler::end_all(const Error& error, TimePoint now) {
+  for (const auto& sequence : sequences_) sequence->end(error);
+  write(now);
+}
+
+std::vector<std::string> Scheduler::remove_ended() {
+  std::vector<std::string> principals;
+  std::erase_if(sequences_, [&](const auto& sequence) {
+    const bool over = sequence->told() && !sequence->in_flight;
+    if (over) principals.push_back(sequence->request().principal);
+    return over;
+  });
+  return principals;
+}
+
+std::size_t Scheduler::open_sequences() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(sequences_, [](const auto& sequence) { return !sequence->told(); }));
+}
+
+BatcherStatus Scheduler::status() const {
+  BatcherStatus status = counters_;
+  for (const auto& sequence : sequences_) {
+    if (sequence->ended()) continue;
+    if (sequence->slot == kNoSlot) ++status.waiting;
+    if (sequence->slot != kNoSlot) ++status.running;
+    if (sequence->held()) ++status.held;
+  }
+  return status;
+}
+
+}  // namespace gogrid

@@ -1,0 +1,427 @@
+#include "pipeline/pipeline_core.h"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "obs/log.h"
+#include "pipeline/hidden_check.h"
+
+namespace gogrid {
+namespace {
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+// A step that failed so leaves the stage able to work.
+bool ends_only_the_step(ErrorCode code) {
+  return code == ErrorCode::kExhausted || code == ErrorCode::kCorrupt ||
+         code == ErrorCode::kCancelled;
+}
+
+std::string stage_name(std::size_t index, const StageSpec& spec) {
+  return std::format("stage {} (layers {} on {})", index, to_string(spec.layers), spec.device.id);
+}
+
+// An eighth of the shortest deadline, so that one is missed by little; a clock that a test moves is
+// noticed within 100 ms.
+Duration watch_interval(const PipelineOptions& options) {
+  const Duration shortest = std::min(
+      {options.step_deadline, options.transfer_deadline, options.load_stall, options.hang_grace});
+  return std::clamp<Duration>(shortest / 8, std::chrono::milliseconds(1),
+                              std::chrono::milliseconds(100));
+}
+
+Status check_input(const StageInput& input, const StageSpec& spec) {
+  if (input.rows.size() > spec.max_step_rows) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("[pipeline] a step has at most {} rows: {}", spec.max_step_rows,
+                            input.rows.size()));
+  }
+  const auto wanted = std::ranges::count_if(input.rows, &StepRow::wants_output);
+  if (static_cast<std::size_t>(wanted) != input.outputs.size()) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("[pipeline] {} rows want output: {} output specs", wanted,
+                            input.outputs.size()));
+  }
+  return {};
+}
+
+}  // namespace
+
+PipelineCore::PipelineCore(std::vector<StageSpec> specs, const PipelineOptions& options,
+                           const Clock& clock, StepDone done)
+    : options_(options), clock_(clock), done_(std::move(done)), tick_(watch_interval(options)) {
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    Lane& lane = lanes_.emplace_back();
+    lane.name = stage_name(i, specs[i]);
+    lane.since = clock_.now();
+    lane.status.layers = specs[i].layers;
+    lane.status.device = specs[i].device.id;
+    lane.spec = std::move(specs[i]);
+  }
+}
+
+// ---- loading
+
+void PipelineCore::report_progress(std::size_t index, double share) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[index];
+  if (lane.state != LaneState::kLoading || share <= lane.progress) return;
+  lane.progress = std::min(share, 1.0);
+  lane.since = clock_.now();
+  changed_.notify_all();
+}
+
+void PipelineCore::report_loaded(std::size_t index, const StageMemory& memory) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[index];
+  if (lane.state != LaneState::kLoading) return;
+  lane.state = LaneState::kLoaded;
+  lane.progress = 1.0;
+  lane.status.memory = memory;
+  changed_.notify_all();
+}
+
+void PipelineCore::report_thread_failure(std::size_t index, Error error) {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(mu_);
+    if (lanes_[index].state == LaneState::kLeftBehind) return;
+    fail_pipeline(index, std::move(error), lanes_[index].running, answers);
+    delivering_ += answers.empty() ? 0 : 1;
+  }
+  deliver(std::move(answers));
+}
+
+void PipelineCore::report_load_failure(std::size_t index, Error error) {
+  MutexLock lock(mu_);
+  if (lanes_[index].state == LaneState::kLeftBehind || failure_) return;
+  error.message = std::format("[pipeline] {}: {}", lanes_[index].name, error.message);
+  failure_ = std::move(error);
+  changed_.notify_all();
+}
+
+bool PipelineCore::wait_before_retry(Duration delay) {
+  const auto until = std::chrono::steady_clock::now() + delay;
+  MutexLock lock(mu_);
+  while (!ending_ && !stop_.stop_requested()) {
+    if (!changed_.wait_until(mu_, until) && std::chrono::steady_clock::now() >= until) return true;
+  }
+  return false;
+}
+
+PipelineCore::LoadState PipelineCore::wait_for_load() {
+  MutexLock lock(mu_);
+  check_load_stall(clock_.now());
+  const auto loaded = [](const Lane& lane) { return lane.state != LaneState::kLoading; };
+  if (!failure_ && !std::ranges::all_of(lanes_, loaded)) {
+    changed_.wait_until(mu_, std::chrono::steady_clock::now() + tick_);
+  }
+  LoadState state{.all_loaded = std::ranges::all_of(lanes_, loaded), .failure = failure_};
+  for (const Lane& lane : lanes_) {
+    state.progress += lane.progress / static_cast<double>(lanes_.size());
+  }
+  return state;
+}
+
+void PipelineCore::check_load_stall(TimePoint now) {
+  for (const Lane& lane : lanes_) {
+    if (failure_ || lane.state != LaneState::kLoading) continue;
+    if (now - lane.since <= options_.load_stall) continue;
+    failure_ = Error{ErrorCode::kDeadline,
+                     std::format("[pipeline] {}: progress within {:.3g} s while loading: none "
+                                 "since {:.0f} %",
+                                 lane.name, seconds(options_.load_stall), lane.progress * 100)};
+  }
+}
+
+void PipelineCore::start_running() {
+  MutexLock lock(mu_);
+  loading_ = false;
+  for (Lane& lane : lanes_) lane.work.notify_all();
+}
+
+// ---- steps
+
+std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[index];
+  while (!ending_ && (loading_ || lane.queue.empty())) lane.work.wait(mu_);
+  if (lane.queue.empty() || lane.state == LaneState::kLeftBehind) {
+    if (lane.state != LaneState::kLeftBehind) lane.since = clock_.now();
+    return nullptr;
+  }
+  auto step = std::move(lane.queue.front().step);
+  lane.queue.pop_front();
+  lane.running = step->input.step;
+  lane.since = clock_.now();
+  return step;
+}
+
+void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
+                          Result<StageOutput> output) {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(mu_);
+    Lane& lane = lanes_[index];
+    if (lane.state == LaneState::kLeftBehind) return;
+    const Duration busy = clock_.now() - lane.since;
+    lane.running.reset();
+    lane.status.busy += busy;
+    ++lane.status.steps;
+    step->busy += busy;
+    const std::uint64_t number = step->input.step;
+    const bool expected = std::ranges::contains(in_flight_, number);
+    if (!expected) return;  // answered when the pipeline failed
+    if (output) {
+      if (auto error = check_output(index, *step, *output)) output = std::unexpected(*error);
+    }
+    if (output) {
+      advance_or_answer(index, std::move(step), *std::move(output), answers);
+    } else if (ends_only_the_step(output.error().code)) {
+      forget(number);
+      answers.push_back({number, std::unexpected(std::move(output).error()), lane.name});
+    } else {
+      fail_pipeline(index, std::move(output).error(), number, answers);
+    }
+    delivering_ += answers.empty() ? 0 : 1;
+  }
+  deliver(std::move(answers));
+}
+
+std::optional<Error> PipelineCore::check_output(std::size_t index, const Step& step,
+                                                const StageOutput& output) const {
+  const std::size_t rows = step.input.rows.size();
+  if (index + 1 == lanes_.size()) {
+    if (output.sampled.size() == step.input.outputs.size()) return std::nullopt;
+    return Error{ErrorCode::kInternal,
+                 std::format("[pipeline] {} rows sampled expected: {}", step.input.outputs.size(),
+                             output.sampled.size())};
+  }
+  const bool fits = rows == 0 ? output.hidden.empty()
+                              : !output.hidden.empty() && output.hidden.size() % rows == 0;
+  if (fits) return std::nullopt;
+  return Error{ErrorCode::kInternal, std::format("[pipeline] hidden state of {} rows expected: {} "
+                                                 "numbers",
+                                                 rows, output.hidden.size())};
+}
+
+void PipelineCore::advance_or_answer(std::size_t index, std::unique_ptr<Step> step,
+                                     StageOutput output, std::vector<Answer>& answers) {
+  if (index + 1 < lanes_.size()) {
+    if (!output.hidden.empty()) {
+      for (const std::size_t row : zero_nonfinite_rows(output.hidden, step->input.rows.size())) {
+        step->faults.push_back({row, std::format("[pipeline] finite hidden state expected from "
+                                                 "{}: NaN or infinity",
+                                                 lanes_[index].name)});
+      }
+    }
+    step->input.hidden = std::move(output.hidden);
+    enqueue(index + 1, std::move(step));
+    return;
+  }
+  const std::uint64_t number = step->input.step;
+  forget(number);
+  output.faults = std::move(step->faults);
+  output.busy = step->busy;
+  answers.push_back({number, std::move(output), {}});
+}
+
+// Never waits: at most options_.steps_in_flight steps exist, and a link holds as many.
+void PipelineCore::enqueue(std::size_t index, std::unique_ptr<Step> step) {
+  lanes_[index].queue.push_back({std::move(step), clock_.now()});
+  lanes_[index].work.notify_one();
+}
+
+bool PipelineCore::forget(std::uint64_t step) { return std::erase(in_flight_, step) > 0; }
+
+Result<std::uint64_t> PipelineCore::submit(StageInput input) {
+  GOGRID_RETURN_IF_ERROR(check_input(input, lanes_.front().spec));
+  auto step = std::make_unique<Step>();
+  step->input = std::move(input);
+  MutexLock lock(mu_);
+  if (failure_ || closing_) return std::unexpected(refusal());
+  if (in_flight_.size() >= options_.steps_in_flight) {
+    return fail(ErrorCode::kExhausted, std::format("[pipeline] {} steps may be in flight: all are",
+                                                   options_.steps_in_flight));
+  }
+  const std::uint64_t number = ++last_step_;
+  step->input.epoch = options_.epoch;
+  step->input.step = number;
+  in_flight_.push_back(number);
+  enqueue(0, std::move(step));
+  if (watcher_idle_) watch_.notify_one();
+  return number;
+}
+
+Error PipelineCore::refusal() const {
+  if (!failure_) return {ErrorCode::kUnavailable, "[pipeline] a step came while closing"};
+  return {ErrorCode::kUnavailable, failure_->message};
+}
+
+// ---- failure and deadlines
+
+// Every step in flight is answered at once: behind a stage that hangs none would ever come out.
+// What the stage threads still hand in for them is dropped.
+void PipelineCore::fail_pipeline(std::size_t index, Error error, std::optional<std::uint64_t> step,
+                                 std::vector<Answer>& answers) {
+  if (failure_) return;
+  const std::string& name = lanes_[index].name;
+  error.message = std::format("[pipeline] {}: {}", name, error.message);
+  log::error("pipeline_failed",
+             {{"stage", name}, {"code", traits(error.code).name}, {"error", error.message}});
+  for (const std::uint64_t number : std::exchange(in_flight_, {})) {
+    const auto code = number == step ? error.code : ErrorCode::kUnavailable;
+    answers.push_back({number, fail(code, error.message), name});
+  }
+  for (Lane& lane : lanes_) lane.queue.clear();
+  failure_ = std::move(error);
+  changed_.notify_all();
+}
+
+void PipelineCore::deliver(std::vector<Answer> answers) {
+  if (answers.empty()) return;
+  for (Answer& answer : answers) {
+    done_({answer.step, std::move(answer.output), std::move(answer.failed_stage)});
+  }
+  bool failed = false;
+  {
+    MutexLock lock(mu_);
+    --delivering_;
+    failed = failure_.has_value();
+    changed_.notify_all();
+  }
+  // Not under the lock: a stage's stop callback runs here.
+  if (failed) stop_.request_stop();
+}
+
+void PipelineCore::watch() {
+  std::vector<Answer> answers;
+  for (;;) {
+    {
+      MutexLock lock(mu_);
+      watcher_idle_ = in_flight_.empty();
+      if (watcher_idle_) {
+        while (watching_ && in_flight_.empty()) watch_.wait(mu_);
+      } else {
+        watch_.wait_until(mu_, std::chrono::steady_clock::now() + tick_);
+      }
+      watcher_idle_ = false;
+      if (!watching_) return;
+      check_deadlines(clock_.now(), answers);
+      delivering_ += answers.empty() ? 0 : 1;
+    }
+    deliver(std::exchange(answers, {}));
+  }
+}
+
+void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) {
+  if (failure_) return;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    const Lane& lane = lanes_[i];
+    if (lane.running && now - lane.since > options_.step_deadline) {
+      Error error{ErrorCode::kDeadline,
+                  std::format("a step within {:.3g} s expected: still "
+                              "running after {:.3g} s",
+                              seconds(options_.step_deadline), seconds(now - lane.since))};
+      return fail_pipeline(i, std::move(error), lane.running, answers);
+    }
+    if (!lane.queue.empty() && now - lane.queue.front().since > options_.transfer_deadline) {
+      Error error{ErrorCode::kDeadline,
+                  std::format("a step taken over within {:.3g} s expected: it still waits",
+                              seconds(options_.transfer_deadline))};
+      return fail_pipeline(i, std::move(error), lane.queue.front().step->input.step, answers);
+    }
+  }
+}
+
+// ---- the end
+
+void PipelineCore::close() {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(mu_);
+    closing_ = true;
+    for (Queued& queued : std::exchange(lanes_.front().queue, {})) {
+      const std::uint64_t number = queued.step->input.step;
+      forget(number);
+      answers.push_back(
+          {number, fail(ErrorCode::kCancelled, "[pipeline] closed before the step began"), {}});
+    }
+    delivering_ += answers.empty() ? 0 : 1;
+  }
+  deliver(std::move(answers));
+  MutexLock lock(mu_);
+  while (!in_flight_.empty() || delivering_ > 0) changed_.wait(mu_);
+}
+
+void PipelineCore::end_threads() {
+  stop_.request_stop();
+  MutexLock lock(mu_);
+  ending_ = true;
+  for (Lane& lane : lanes_) {
+    lane.queue.clear();
+    // Whoever is not in a step has the whole grace from now on, however long it has been idle.
+    if (!lane.running) lane.since = clock_.now();
+    lane.work.notify_all();
+  }
+  changed_.notify_all();
+}
+
+void PipelineCore::report_ended(std::size_t index) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[index];
+  if (lane.state == LaneState::kLeftBehind) {
+    log::warning("stage_came_back", {{"stage", lane.name}});
+    return;
+  }
+  lane.state = LaneState::kEnded;
+  changed_.notify_all();
+}
+
+bool PipelineCore::wait_until_ended(std::size_t index) {
+  MutexLock lock(mu_);
+  Lane& lane = lanes_[index];
+  while (lane.state != LaneState::kEnded) {
+    if (overdue(lane, clock_.now())) {
+      lane.state = LaneState::kLeftBehind;
+      log::error("stage_left_behind", {{"stage", lane.name}});
+      return false;
+    }
+    changed_.wait_until(mu_, std::chrono::steady_clock::now() + tick_);
+  }
+  return true;
+}
+
+bool PipelineCore::overdue(const Lane& lane, TimePoint now) const {
+  const Duration allowed = lane.state == LaneState::kLoading
+                               ? options_.hang_grace
+                               : options_.step_deadline + options_.hang_grace;
+  return now - lane.since > allowed;
+}
+
+void PipelineCore::stop_watching() {
+  MutexLock lock(mu_);
+  watching_ = false;
+  watch_.notify_all();
+}
+
+// ---- status
+
+std::vector<StageStatus> PipelineCore::stages() const {
+  MutexLock lock(mu_);
+  std::vector<StageStatus> result;
+  result.reserve(lanes_.size());
+  for (const Lane& lane : lanes_) {
+    result.push_back(lane.status);
+    result.back().queued = static_cast<std::uint32_t>(lane.queue.size());
+  }
+  return result;
+}
+
+std::optional<Error> PipelineCore::failure() const {
+  MutexLock lock(mu_);
+  return failure_;
+}
+
+}  // namespace gogrid
