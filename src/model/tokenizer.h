@@ -27,8 +27,9 @@ class Tokenizer final : public Vocabulary {
   // kInvalidArgument over `max_tokens`.
   Result<std::vector<Token>> tokenize(std::string_view text, bool add_special, bool parse_special,
                                       std::size_t max_tokens) const;
-  // The token's raw bytes; may be part of a UTF-8 character. Control tokens: empty unless
-  // `special`.
+  // Whether `text` spells one of the tokens that only templates may write ("<|im_end|>"): what
+  // a user typed then has to be tokenized on its own, with `parse_special` off.
+  bool spells_control_token(std::string_view text) const;
   std::string piece(Token token, bool special = false) const override;
   bool ends_generation(Token token) const override;
   // All tokens that end generation, for `ban_end_of_text`.
