@@ -13,6 +13,7 @@
 #include "device/device.h"
 #include "model/chat_template.h"
 #include "model/model_profile.h"
+#include "model/tokenizer.h"
 #include "placement/plan.h"
 #include "request/generation_request.h"
 #include "stage/stage.h"
@@ -36,12 +37,14 @@ struct TextEngineOptions {
   bool prefix_reuse = true;
   Duration step_deadline = std::chrono::seconds(30);
   Duration transfer_deadline = std::chrono::seconds(60);
+  Metrics* metrics = nullptr;  // must outlive the engine; null: nothing is measured
 };
 
 // Thread-safe.
 class TextEngine {
  public:
   // Slices, loads, and makes one token to know that it works. `progress` 0..1.
+  // `factory`, `clock` and `options.metrics` must outlive it.
   static Result<std::unique_ptr<TextEngine>> load(const TextEngineOptions& options,
                                                   StageFactory& factory, const Clock& clock,
                                                   const LoadProgress& progress,
@@ -68,6 +71,7 @@ class TextEngine {
  private:
   struct State;
   explicit TextEngine(std::unique_ptr<State> state);
+  Status make_one_token();
   std::unique_ptr<State> state_;
 };
 

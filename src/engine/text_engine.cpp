@@ -1,0 +1,213 @@
+#include "engine/text_engine.h"
+
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "base/sha256.h"
+#include "engine/chat_prompt.h"
+#include "model/gguf_file.h"
+#include "model/gguf_slicer.h"
+#include "obs/log.h"
+
+namespace gogrid {
+namespace {
+
+// No context is longer; bounds what one request may make the tokenizer write.
+constexpr std::size_t kMaxPromptTokens = std::size_t{1} << 22;
+// Slicing takes this share of the progress of a load, if there is any.
+constexpr double kSlicingShare = 0.3;
+
+// Keeps the end of a generation for whoever waits for it.
+class WaitingSink final : public ResponseSink {
+ public:
+  SinkState on_delta(Delta) override { return SinkState::kMore; }
+  void on_finish(const Finish&) override { ended_.set_value({}); }
+  void on_error(const Error& error, const Usage&) override {
+    ended_.set_value(std::unexpected(error));
+  }
+  SinkState state() const override { return SinkState::kMore; }
+  Status wait() { return ended_.get_future().get(); }
+
+ private:
+  std::promise<Status> ended_;
+};
+
+Result<Device> device_of(const TextEngineOptions& options, const std::string& id) {
+  const auto found = std::ranges::find(options.devices, id, &Device::id);
+  if (found != options.devices.end()) return *found;
+  return fail(ErrorCode::kNotFound, "[text_engine] the plan names device '" + id + "': not here");
+}
+
+StageSpec common_spec(const TextEngineOptions& options, const ModelProfile& profile,
+                      const Tokenizer& tokenizer) {
+  StageSpec spec;
+  spec.model = options.model;
+  spec.path = options.path;
+  spec.n_layers = profile.n_layers;
+  spec.context = options.plan.context;
+  spec.parallel = options.plan.parallel;
+  spec.kv_cells = options.kv_cells;
+  spec.max_step_rows = options.max_step_rows;
+  spec.deterministic = options.deterministic;
+  spec.step_deadline = options.step_deadline;
+  spec.embedding_scale = profile.embedding_scale;
+  spec.end_tokens = tokenizer.end_tokens();
+  return spec;
+}
+
+// One spec a stage; slices are made (or found) when there are several.
+Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, const GgufFile& file,
+                                          const ModelProfile& profile, const Tokenizer& tokenizer,
+                                          const LoadProgress& progress, std::stop_token stop) {
+  const std::size_t count = options.plan.stages.size();
+  SliceCache slices(options.slice_folder, options.slice_capacity);
+  std::string digest = options.digest;
+  std::vector<StageSpec> specs;
+  for (const PlannedStage& stage : options.plan.stages) {
+    GOGRID_RETURN_IF_ERROR(check_cut(profile, stage.layers));
+    StageSpec spec = common_spec(options, profile, tokenizer);
+    spec.layers = stage.layers;
+    GOGRID_ASSIGN_OR_RETURN(spec.device, device_of(options, stage.device));
+    if (count > 1) {
+      const auto report = [&](Bytes done, Bytes total) {
+        const double share =
+            total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
+        progress(kSlicingShare * (static_cast<double>(specs.size()) + share) /
+                 static_cast<double>(count));
+        return !stop.stop_requested();
+      };
+      if (digest.empty()) {
+        GOGRID_ASSIGN_OR_RETURN(digest, sha256_file(options.path, [&](Bytes, Bytes) {
+                                  return !stop.stop_requested();
+                                }));
+      }
+      GOGRID_ASSIGN_OR_RETURN(spec.slice, slices.get(file, digest, stage.layers, report));
+      spec.path = spec.slice->path();
+      if (spec.is_first()) spec.embedding_source = options.path;
+    }
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+BatcherOptions batcher_options(const TextEngineOptions& options, const ModelProfile& profile) {
+  BatcherOptions result;
+  result.context = options.plan.context;
+  result.parallel = options.plan.parallel;
+  result.groups = options.plan.groups;
+  result.kv_cells = options.kv_cells;
+  result.max_step_rows = options.max_step_rows;
+  result.prefill_chunk = options.prefill_chunk;
+  result.queue_capacity = options.queue_capacity;
+  result.prefix_reuse = options.prefix_reuse;
+  result.can_truncate = !profile.recurrent;
+  result.metrics = options.metrics;
+  result.model = options.model;
+  return result;
+}
+
+}  // namespace
+
+struct TextEngine::State {
+  TextEngineOptions options;
+  ModelProfile profile;
+  Tokenizer tokenizer;
+  Result<ChatTemplate> chat_template;
+  std::unique_ptr<Batcher> batcher;  // last: uses all of the above
+
+  Status fits_context(const std::vector<Token>& tokens, const char* param) const {
+    if (tokens.empty()) {
+      return fail(ErrorCode::kInvalidArgument, "[text_engine] at least one token expected: none",
+                  param);
+    }
+    if (tokens.size() < options.plan.context) return {};
+    return fail(ErrorCode::kInvalidArgument,
+                "[text_engine] the context of " + options.model + " is " +
+                    std::to_string(options.plan.context) + " tokens: the prompt has " +
+                    std::to_string(tokens.size()) + ", and one must be left to answer",
+                param);
+  }
+};
+
+TextEngine::TextEngine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+TextEngine::~TextEngine() = default;
+
+Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& options,
+                                                     StageFactory& factory, const Clock& clock,
+                                                     const LoadProgress& progress,
+                                                     std::stop_token stop) {
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(options.path));
+  GOGRID_ASSIGN_OR_RETURN(ModelProfile profile, read_profile(file));
+  GOGRID_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(options.path));
+  GOGRID_ASSIGN_OR_RETURN(auto specs,
+                          make_specs(options, file, profile, tokenizer, progress, stop));
+  auto chat_template =
+      profile.chat_template.empty()
+          ? Result<ChatTemplate>(fail(
+                ErrorCode::kInvalidArgument,
+                "[text_engine] " + options.model + " has no chat template: use /v1/completions",
+                "messages"))
+          : ChatTemplate::parse(profile.chat_template, tokenizer.bos_text(), tokenizer.eos_text());
+  auto state = std::make_unique<State>(
+      State{options, std::move(profile), std::move(tokenizer), std::move(chat_template), nullptr});
+  state->batcher =
+      std::make_unique<Batcher>(batcher_options(options, state->profile), state->tokenizer, clock);
+  PipelineOptions pipeline_options;
+  pipeline_options.steps_in_flight = options.plan.groups;
+  pipeline_options.step_deadline = options.step_deadline;
+  pipeline_options.transfer_deadline = options.transfer_deadline;
+  const double begin = specs.size() > 1 ? kSlicingShare : 0.0;
+  GOGRID_ASSIGN_OR_RETURN(
+      auto pipeline,
+      Pipeline::build(
+          std::move(specs), factory, pipeline_options, clock, state->batcher->on_step_done(),
+          [&](double share) { progress(begin + (1.0 - begin) * share); }, stop));
+  state->batcher->start(std::move(pipeline));
+  std::unique_ptr<TextEngine> engine(new TextEngine(std::move(state)));
+  GOGRID_RETURN_IF_ERROR(engine->make_one_token());
+  return engine;
+}
+
+Status TextEngine::make_one_token() {
+  auto sink = std::make_shared<WaitingSink>();
+  Submission submission{.request = {}, .sink = sink};
+  submission.request.id = "self-test";
+  submission.request.prompt = {0};
+  submission.request.sampling.temperature = 0.0F;
+  submission.request.max_tokens = 1;
+  if (auto accepted = generate(std::move(submission)); !accepted) {
+    return std::unexpected(std::move(accepted).error().error);
+  }
+  return sink->wait();
+}
+
+const ModelProfile& TextEngine::profile() const { return state_->profile; }
+const Plan& TextEngine::plan() const { return state_->options.plan; }
+const Tokenizer& TextEngine::tokenizer() const { return state_->tokenizer; }
+
+Result<std::vector<Token>> TextEngine::prepare_chat(
+    const std::vector<ChatMessage>& messages) const {
+  if (!state_->chat_template) return std::unexpected(state_->chat_template.error());
+  GOGRID_ASSIGN_OR_RETURN(auto tokens, tokenize_chat(*state_->chat_template, state_->tokenizer,
+                                                     messages, kMaxPromptTokens));
+  GOGRID_RETURN_IF_ERROR(state_->fits_context(tokens, "messages"));
+  return tokens;
+}
+
+Result<std::vector<Token>> TextEngine::prepare_text(std::string_view text) const {
+  GOGRID_ASSIGN_OR_RETURN(auto tokens,
+                          state_->tokenizer.tokenize(text, true, true, kMaxPromptTokens));
+  GOGRID_RETURN_IF_ERROR(state_->fits_context(tokens, "prompt"));
+  return tokens;
+}
+
+std::expected<void, Refusal> TextEngine::generate(Submission submission) {
+  return state_->batcher->submit(std::move(submission));
+}
+void TextEngine::drain(TimePoint deadline) { state_->batcher->drain(deadline); }
+BatcherStatus TextEngine::status() const { return state_->batcher->status(); }
+std::vector<StageStatus> TextEngine::stages() const { return state_->batcher->stages(); }
+std::optional<Error> TextEngine::failure() const { return state_->batcher->failure(); }
+
+}  // namespace gogrid

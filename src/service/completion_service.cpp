@@ -1,0 +1,225 @@
+#include "service/completion_service.h"
+
+#include <charconv>
+#include <utility>
+
+#include "base/ids.h"
+#include "base/mutex.h"
+
+namespace gogrid {
+namespace {
+
+std::uint64_t random_seed() {
+  const std::string digits = random_hex(8);
+  std::uint64_t seed = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), seed, 16);
+  return seed;
+}
+
+// What the choices of one question share. Calls to the client's sink are made under its mutex: in
+// order, and none after on_done. Thread-safe.
+class Fanout {
+ public:
+  Fanout(std::shared_ptr<CompletionSink> sink, std::uint32_t choices, std::stop_token client)
+      : sink_(std::move(sink)),
+        remaining_(choices),
+        client_left_(std::move(client), Stop{cancel_}) {}
+
+  std::stop_token cancelled() const { return cancel_.get_token(); }
+  SinkState state() const { return sink_->state(); }
+
+  SinkState on_delta(std::uint32_t choice, Delta delta) {
+    MutexLock lock(mu_);
+    return done_ ? SinkState::kGone : sink_->on_delta(choice, std::move(delta));
+  }
+
+  void on_finish(std::uint32_t choice, const Finish& finish, bool counts_prompt) {
+    MutexLock lock(mu_);
+    if (done_) return;
+    if (counts_prompt) {
+      usage_.prompt_tokens += finish.usage.prompt_tokens;
+      usage_.cached_prompt_tokens += finish.usage.cached_prompt_tokens;
+    }
+    usage_.completion_tokens += finish.usage.completion_tokens;
+    sink_->on_choice_finished(choice, finish);
+    if (--remaining_ > 0) return;
+    done_ = true;
+    sink_->on_done(usage_);
+  }
+
+  void on_error(const Error& error) {
+    {
+      MutexLock lock(mu_);
+      if (std::exchange(done_, true)) return;
+      sink_->on_done(std::unexpected(error));
+    }
+    cancel_.request_stop();
+  }
+
+  // Nothing was accepted: whoever asked answers, the sink stays untouched.
+  void abandon() {
+    MutexLock lock(mu_);
+    done_ = true;
+  }
+
+ private:
+  struct Stop {
+    std::stop_source source;
+    void operator()() { source.request_stop(); }
+  };
+
+  const std::shared_ptr<CompletionSink> sink_;
+  std::stop_source cancel_;
+  Mutex mu_;
+  std::uint32_t remaining_ GUARDED_BY(mu_);
+  Usage usage_ GUARDED_BY(mu_);
+  bool done_ GUARDED_BY(mu_) = false;
+  std::stop_callback<Stop> client_left_;  // last: may call at once
+};
+
+// One choice's way into the fan-out. `echo` comes before its first text.
+class ChoiceSink final : public ResponseSink {
+ public:
+  ChoiceSink(std::shared_ptr<Fanout> fanout, std::uint32_t choice, bool counts_prompt,
+             std::string echo)
+      : fanout_(std::move(fanout)),
+        choice_(choice),
+        counts_prompt_(counts_prompt),
+        echo_(std::move(echo)) {}
+
+  SinkState on_delta(Delta delta) override {
+    if (!echo_.empty()) delta.text.insert(0, std::exchange(echo_, {}));
+    return fanout_->on_delta(choice_, std::move(delta));
+  }
+  void on_finish(const Finish& finish) override {
+    if (!echo_.empty()) on_delta({});
+    fanout_->on_finish(choice_, finish, counts_prompt_);
+  }
+  void on_error(const Error& error, const Usage&) override { fanout_->on_error(error); }
+  SinkState state() const override { return fanout_->state(); }
+
+ private:
+  const std::shared_ptr<Fanout> fanout_;
+  const std::uint32_t choice_;
+  const bool counts_prompt_;
+  std::string echo_;
+};
+
+struct Prompt {
+  std::vector<Token> tokens;
+  std::string echo;
+};
+
+Status check_tokens(const TextEngine& engine, const std::vector<Token>& tokens) {
+  const auto size = engine.tokenizer().size();
+  for (const Token token : tokens) {
+    if (token < 0 || static_cast<std::uint32_t>(token) >= size) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "[completion_service] token ids are 0.." + std::to_string(size - 1) + ": " +
+                      std::to_string(token),
+                  "prompt");
+    }
+  }
+  if (tokens.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[completion_service] at least one token expected: none", "prompt");
+  }
+  if (tokens.size() >= engine.plan().context) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[completion_service] the context is " + std::to_string(engine.plan().context) +
+                    " tokens: the prompt has " + std::to_string(tokens.size()) +
+                    ", and one must be left to answer",
+                "prompt");
+  }
+  return {};
+}
+
+std::string text_of(const TextEngine& engine, const std::vector<Token>& tokens) {
+  std::string text;
+  for (const Token token : tokens) text += engine.tokenizer().piece(token);
+  return text;
+}
+
+Result<std::vector<Prompt>> prepare(const TextEngine& engine, const CompletionQuestion& question) {
+  std::vector<Prompt> prompts;
+  if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&question.prompt)) {
+    GOGRID_ASSIGN_OR_RETURN(auto tokens, engine.prepare_chat(*messages));
+    prompts.push_back({std::move(tokens), {}});
+  } else if (const auto* texts = std::get_if<std::vector<std::string>>(&question.prompt)) {
+    for (const std::string& text : *texts) {
+      GOGRID_ASSIGN_OR_RETURN(auto tokens, engine.prepare_text(text));
+      prompts.push_back({std::move(tokens), question.echo ? text : std::string()});
+    }
+  } else {
+    for (const auto& tokens : std::get<std::vector<std::vector<Token>>>(question.prompt)) {
+      GOGRID_RETURN_IF_ERROR(check_tokens(engine, tokens));
+      prompts.push_back({tokens, question.echo ? text_of(engine, tokens) : std::string()});
+    }
+  }
+  return prompts;
+}
+
+Status check_bias(const TextEngine& engine, const SamplingSpec& sampling) {
+  for (const LogitBias& bias : sampling.logit_bias) {
+    if (bias.token >= 0 && static_cast<std::uint32_t>(bias.token) < engine.tokenizer().size())
+      continue;
+    return fail(ErrorCode::kInvalidArgument,
+                "[completion_service] token ids are 0.." +
+                    std::to_string(engine.tokenizer().size() - 1) + ": " +
+                    std::to_string(bias.token),
+                "logit_bias");
+  }
+  return {};
+}
+
+}  // namespace
+
+CompletionService::CompletionService(EngineRegistry& engines, const Clock& clock)
+    : engines_(engines), clock_(clock) {}
+
+Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
+                                                   std::shared_ptr<CompletionSink> sink) {
+  GOGRID_RETURN_IF_ERROR(validate(question.sampling));
+  GOGRID_ASSIGN_OR_RETURN(const auto engine, engines_.find(question.model));
+  GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
+  GOGRID_ASSIGN_OR_RETURN(auto prompts, prepare(*engine, question));
+  const std::size_t choices = prompts.size() * question.n;
+  if (choices == 0 || choices > kMaxChoices) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[completion_service] n times prompts is 1.." + std::to_string(kMaxChoices) + ": " +
+                    std::to_string(choices),
+                "n");
+  }
+  const std::uint64_t seed = question.seed ? *question.seed : random_seed();
+  auto fanout = std::make_shared<Fanout>(std::move(sink), static_cast<std::uint32_t>(choices),
+                                         question.cancel);
+  std::uint32_t choice = 0;
+  for (const Prompt& prompt : prompts) {
+    for (std::uint32_t copy = 0; copy < question.n; ++copy, ++choice) {
+      Submission submission;
+      GenerationRequest& request = submission.request;
+      request.id = question.request_id;
+      request.principal = question.principal;
+      request.prompt = prompt.tokens;
+      request.sampling = question.sampling;
+      request.sampling.seed = seed + copy;
+      const auto room = static_cast<std::uint32_t>(engine->plan().context - prompt.tokens.size());
+      request.max_tokens = std::min(question.max_tokens.value_or(room), room);
+      request.stop = question.stop;
+      if (question.timeout) request.deadline = clock_.now() + *question.timeout;
+      request.cancel = fanout->cancelled();
+      submission.sink = std::make_shared<ChoiceSink>(fanout, choice, copy == 0, prompt.echo);
+      auto accepted = engine->generate(std::move(submission));
+      if (accepted) continue;
+      if (choice == 0) {
+        fanout->abandon();
+        return std::unexpected(std::move(accepted.error().error));
+      }
+      fanout->on_error(accepted.error().error);
+      return StartedCompletion{static_cast<std::uint32_t>(choices)};
+    }
+  }
+  return StartedCompletion{static_cast<std::uint32_t>(choices)};
+}
+
+}  // namespace gogrid
