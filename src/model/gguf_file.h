@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -45,7 +45,8 @@ struct GgufArray {
   std::uint64_t count = 0;
   std::span<const std::byte> bytes;
 
-  // Elements of an integer array, widened. Empty for other types.
+  // Elements of an integer or bool array, widened (u64 above the range of i64: its end). Empty for
+  // other types.
   std::vector<std::int64_t> integers() const;
   std::vector<double> floats() const;
   std::vector<std::string_view> strings() const;
@@ -58,6 +59,9 @@ struct GgufValue {
       raw;  // type tag excluded: the bytes as stored, to copy a key unchanged
 };
 
+// ggml's own bound on a tensor's name, which it keeps in a fixed array with a final zero.
+inline constexpr std::size_t kMaxTensorName = 63;
+
 struct GgufTensor {
   std::string_view name;
   std::array<std::uint64_t, 4> shape{1, 1, 1,
@@ -69,12 +73,15 @@ struct GgufTensor {
   Bytes size = 0;              // exact, without padding
 };
 
+// Far above every published model (whose headers are below 32 MiB), and low enough that no file
+// costs the reader a second or 256 MiB.
 struct GgufLimits {
   std::uint64_t max_keys = 1U << 16;
   std::uint64_t max_tensors = 1U << 17;
-  std::uint64_t max_string = 1U << 26;  // one string: a chat template or a merges blob
-  std::uint64_t max_array_elements = 1U << 24;
-  Bytes max_header = Bytes{1} << 30;  // everything before the tensor data
+  std::uint64_t max_key_length = 256;
+  std::uint64_t max_string = 1U << 26;          // one string: a chat template or a merges blob
+  std::uint64_t max_array_elements = 1U << 23;  // over all arrays of the file
+  Bytes max_header = 128 * kMiB;                // everything before the tensor data
 };
 
 // Immutable after open(); reading it is thread-safe. Views stay valid while it lives (also after a
@@ -92,6 +99,8 @@ class GgufFile {
   ~GgufFile();
 
   const std::filesystem::path& path() const;
+  // The open file, to copy tensor data from; -1 when parsed from memory.
+  int descriptor() const;
   Bytes file_size() const;
   std::uint32_t version() const;
   Bytes alignment() const;

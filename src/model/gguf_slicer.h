@@ -12,6 +12,9 @@
 
 namespace gogrid {
 
+// Part of a slice's name in the cache: raise it whenever write_slice() writes other bytes.
+inline constexpr std::uint32_t kSliceFormatVersion = 1;
+
 // Writes the slice of `source` that holds `range` to `target`, aside and renamed.
 // kInvalidArgument "[gguf_slicer] layers 8-16: model has 12 layers", kUnsupported for an
 // architecture without a `blk.N.` layout, kIo, kCancelled by `progress`. `range` must respect the

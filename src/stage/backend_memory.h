@@ -1,0 +1,23 @@
+// What a model and its context really took, from what libllama says when it allocates.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "model/memory_estimator.h"
+
+namespace gogrid {
+
+// libllama's public interface tells no buffer sizes; its log lines do, to 0.01 MiB:
+//
+//   load_tensors:   CPU_Mapped model buffer size =    92.10 MiB
+//   llama_kv_cache:        CPU KV buffer size =    45.00 MiB
+//   sched_reserve:        CPU compute buffer size =   102.14 MiB
+//   llama_context:        CPU  output buffer size =     0.75 MiB
+//
+// Sums the buffers whose name starts with `device` ("CPU", "Vulkan0"), but for its pinned host
+// memory. Measured, not enforced.
+StageMemory measured_memory(std::span<const std::string> log_lines, std::string_view device);
+
+}  // namespace gogrid
