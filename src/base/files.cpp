@@ -36,14 +36,6 @@ fs::path folder_of(const fs::path& target) {
   return target.has_parent_path() ? target.parent_path() : fs::path(".");
 }
 
-Status sync_folder(const fs::path& folder) {
-  const FileDescriptor handle(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!handle.valid()) return file_error("open", folder, errno);
-  // Some file systems have no folder fsync; their renames are as durable as they get.
-  if (::fsync(handle.get()) != 0 && errno != EINVAL) return file_error("sync", folder, errno);
-  return {};
-}
-
 bool lock_exclusively(int fd, bool wait) {
   while (::flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) != 0) {
     if (errno != EINTR) return false;
@@ -115,7 +107,7 @@ Result<AtomicFile> AtomicFile::create(const fs::path& target) {
     const fs::path temporary = folder_of(target) / (std::string(kTemporaryPrefix) + random_hex(8) +
                                                     std::string(kTemporarySuffix));
     FileDescriptor file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+        ::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file.valid()) {
       if (errno == EEXIST) continue;
       return file_error("create", temporary, errno);
@@ -197,6 +189,13 @@ Status AtomicFile::copy_from(int source_fd, Bytes offset, Bytes length) {
 
 Bytes AtomicFile::size() const { return state_->size; }
 
+int AtomicFile::descriptor() const { return state_->file.get(); }
+
+Status AtomicFile::commit_as(const fs::path& target) {
+  state_->target = target;
+  return commit();
+}
+
 Status AtomicFile::commit() {
   State& state = *state_;
   if (::fsync(state.file.get()) != 0) return file_error("sync", state.temporary, errno);
@@ -229,6 +228,14 @@ Result<std::string> read_file(const fs::path& path, Bytes limit) {
     }
     content.append(reinterpret_cast<const char*>(chunk.data()), got);
   }
+}
+
+Status sync_folder(const fs::path& folder) {
+  const FileDescriptor handle(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!handle.valid()) return file_error("open", folder, errno);
+  // Some file systems have no folder fsync; their renames are as durable as they get.
+  if (::fsync(handle.get()) != 0 && errno != EINVAL) return file_error("sync", folder, errno);
+  return {};
 }
 
 Status remove_stale_temporaries(const fs::path& folder) {

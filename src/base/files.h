@@ -52,8 +52,12 @@ class AtomicFile {
   // Appends `length` bytes of `source` from `offset`, sharing blocks where the file system can.
   Status copy_from(int source_fd, Bytes offset, Bytes length);
   Bytes size() const;
+  // To read back what was written (pread): for a digest of what is really there.
+  int descriptor() const;
   // fsync, rename over `target`, fsync of the folder.
   Status commit();
+  // The same under another name in the same folder: for a name that depends on the content.
+  Status commit_as(const std::filesystem::path& target);
 
  private:
   struct State;
@@ -68,6 +72,10 @@ Result<std::string> read_file(const std::filesystem::path& path, Bytes limit);
 // Removes what a crash in the middle of an AtomicFile left in `folder` (not of processes that still
 // live).
 Status remove_stale_temporaries(const std::filesystem::path& folder);
+
+// Makes created and removed names in `folder` last: what a rename or unlink needs to survive a
+// crash.
+Status sync_folder(const std::filesystem::path& folder);
 
 // Where data live: `flag` if given, else $GOGRID_DATA, else $XDG_DATA_HOME/gogrid, else
 // ~/.local/share/gogrid. Created with mode 0700 if absent.

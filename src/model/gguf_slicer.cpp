@@ -64,6 +64,7 @@ class Slicer {
   Slicer(const GgufFile& source, LayerRange range) : source_(source), range_(range) {}
 
   Status plan();
+  Bytes file_size() const;
   Status write(const std::filesystem::path& target, const Progress& progress) const;
 
  private:
@@ -298,6 +299,11 @@ Status Slicer::copy_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& d
   return {};
 }
 
+Bytes Slicer::file_size() const {
+  const Bytes header_size = header(0).size() + padding_for_shared_blocks();
+  return *align_up(header_size, source_.alignment()) + data_size_;
+}
+
 Status Slicer::write(const std::filesystem::path& target, const Progress& progress) const {
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(target));
   const std::string start = header(padding_for_shared_blocks());
@@ -326,6 +332,12 @@ Status write_slice(const GgufFile& source, LayerRange range, const std::filesyst
   Slicer slicer(source, range);
   GOGRID_RETURN_IF_ERROR(slicer.plan());
   return slicer.write(target, progress);
+}
+
+Result<Bytes> slice_size(const GgufFile& source, LayerRange range) {
+  Slicer slicer(source, range);
+  GOGRID_RETURN_IF_ERROR(slicer.plan());
+  return slicer.file_size();
 }
 
 }  // namespace gogrid

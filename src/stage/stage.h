@@ -15,7 +15,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "device/device.h"
-#include "model/gguf_slicer.h"
+#include "model/slice_cache.h"
 #include "model/layer_range.h"
 #include "model/memory_estimator.h"
 #include "request/response_sink.h"

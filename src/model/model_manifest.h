@@ -1,0 +1,26 @@
+// What the library writes down about a named model: a few lines of text. Private to the library.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "model/model_library.h"
+
+namespace gogrid {
+
+// Everything but name and path, which follow from where the manifest is. Example:
+//   gogrid-model 1
+//   digest ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad
+//   size 98362432
+//   imported_at 1763900000
+//   architecture llama
+//   quantization q4_1
+//   license apache-2.0
+// Values reach to the end of the line; control characters in them become spaces.
+std::string format_manifest(const ModelEntry& entry);
+
+// kCorrupt "[model_library] WHERE: …" unless all lines are there, once each and in order.
+Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where);
+
+}  // namespace gogrid
