@@ -125,8 +125,8 @@ Sequence* Scheduler::youngest_to_preempt() const {
 // ---- the next step
 
 std::optional<StageInput> Scheduler::plan(TimePoint now) {
+  resume_preempted();  // not again below: who is pre-empted there must not come straight back
   for (;;) {
-    resume_preempted();
     Situation situation = look();
     const auto group = next_group(situation.views, limits_, last_group_);
     if (!group) return std::nullopt;
