@@ -1,0 +1,36 @@
+// What libllama's graphs are like, architecture by architecture: facts that no metadata tells.
+//
+// Taken from the library that this program links (libllama 0.7): which graphs name the node
+// `l_out` after each layer, what they do to rows before the first layer, and what they derive from
+// a layer's index or from the number of layers. An architecture that is not in this table runs as
+// one stage: libllama decides whether it runs at all.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace gogrid {
+
+enum class ArchitectureUse : std::uint8_t {
+  kCuttable,  // every `period` layers
+  kOneStage,  // `why`
+  kNoText,    // does not write text token by token: `why`
+};
+
+struct Architecture {
+  std::string_view name;  // general.architecture
+  ArchitectureUse use = ArchitectureUse::kOneStage;
+  // Layers whose index has the same remainder are alike. Counts where the sliding window is on
+  // whenever `windowed`: with no window in the file they are all alike.
+  std::uint32_t period = 1;
+  bool windowed = false;             // the period is that of its sliding window's pattern
+  bool scales_token_rows = false;    // by sqrt(n_embd), rows that come in as embeddings not
+  std::uint32_t layers_to_keep = 0;  // with exactly so many layers it computes something else
+  bool recurrent = false;
+  std::string_view why = {};
+};
+
+// Null when unknown.
+const Architecture* find_architecture(std::string_view name);
+
+}  // namespace gogrid
