@@ -166,12 +166,14 @@ Status Parser::read_start() {
   GOGRID_ASSIGN_OR_RETURN(n_tensors_, number<std::uint64_t>("the number of tensors"));
   GOGRID_ASSIGN_OR_RETURN(n_keys_, number<std::uint64_t>("the number of keys"));
   // Before anything is reserved: counts must be plausible for this very file.
-  if (n_tensors_ > limits_.max_tensors || n_tensors_ > left() / kMinTensorBytes) {
-    return corrupt(std::format("expected at most {} tensors in {} of header: {}",
-                               limits_.max_tensors, format_bytes(left()), n_tensors_));
+  const Bytes most_tensors = std::min(limits_.max_tensors, left() / kMinTensorBytes);
+  if (n_tensors_ > most_tensors) {
+    return corrupt(std::format("expected at most {} tensors in {} of header: {}", most_tensors,
+                               format_bytes(left()), n_tensors_));
   }
-  if (n_keys_ > limits_.max_keys || n_keys_ > left() / kMinKeyBytes) {
-    return corrupt(std::format("expected at most {} keys in {} of header: {}", limits_.max_keys,
+  const Bytes most_keys = std::min(limits_.max_keys, left() / kMinKeyBytes);
+  if (n_keys_ > most_keys) {
+    return corrupt(std::format("expected at most {} keys in {} of header: {}", most_keys,
                                format_bytes(left()), n_keys_));
   }
   return {};
