@@ -18,12 +18,13 @@ struct MemoryQuestion {
   LayerRange layers;
   std::uint32_t context = 4096;       // tokens per sequence
   std::uint32_t parallel = 1;         // sequences at once
+  std::uint32_t kv_cells = 0;         // 0: context for each sequence; else one pool for all
   std::uint32_t max_step_rows = 512;  // rows in one step (n_ubatch)
   bool flash_attention = true;
 };
 
 // Planned, not enforced. Within 10 % of what the backend takes
-// (tests/integration/memory_estimate_test.cpp).
+// (tests/stage/memory_estimate_test.cpp).
 StageMemory estimate_memory(const ModelProfile& profile, const MemoryQuestion& question);
 
 }  // namespace gogrid

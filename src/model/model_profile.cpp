@@ -32,6 +32,10 @@ std::optional<std::uint64_t> layer_of(std::string_view tensor_name) {
   return layer;
 }
 
+std::uint32_t bounded(std::uint64_t value) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(value, UINT32_MAX));
+}
+
 class ProfileReader {
  public:
   explicit ProfileReader(const GgufFile& file) : file_(file) {}
@@ -54,6 +58,7 @@ class ProfileReader {
   Status read_vocabulary();
   Status read_weights();
   Status read_kv();
+  Status read_feed_forward();
   void read_cuts();
   std::uint32_t period() const;
   std::string why_one_stage() const;
@@ -69,6 +74,7 @@ Result<ModelProfile> ProfileReader::read() {
   GOGRID_RETURN_IF_ERROR(read_vocabulary());
   GOGRID_RETURN_IF_ERROR(read_weights());
   GOGRID_RETURN_IF_ERROR(read_kv());
+  GOGRID_RETURN_IF_ERROR(read_feed_forward());
   read_cuts();
   return std::move(profile_);
 }
@@ -133,8 +139,7 @@ Status ProfileReader::read_shape() {
   GOGRID_ASSIGN_OR_RETURN(profile_.n_layers, needed("block_count", kMaxLayers));
   GOGRID_ASSIGN_OR_RETURN(profile_.n_embd, needed("embedding_length", kMaxWidth));
   GOGRID_ASSIGN_OR_RETURN(profile_.context_length, needed("context_length", UINT32_MAX));
-  profile_.sliding_window = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(number("attention.sliding_window").value_or(0), UINT32_MAX));
+  profile_.sliding_window = bounded(number("attention.sliding_window").value_or(0));
   profile_.recurrent = architecture_ != nullptr ? architecture_->recurrent
                                                 : number("ssm.state_size").value_or(0) > 0;
   if (architecture_ != nullptr && architecture_->scales_token_rows) {
@@ -192,6 +197,24 @@ Status ProfileReader::read_kv() {
     const std::uint64_t values = key_width[layer] + (latent ? 0 : value_width[layer]);
     const auto bytes = checked_mul(kv_heads[layer], values * kBytesPerKvValue);
     profile_.kv_bytes_per_token.push_back(bytes.value_or(UINT64_MAX));
+    const std::uint64_t widest = kv_heads[layer] * std::max(key_width[layer], value_width[layer]);
+    profile_.kv_width = std::max(profile_.kv_width, bounded(widest));
+  }
+  profile_.n_heads = bounded(all_heads);
+  return {};
+}
+
+Status ProfileReader::read_feed_forward() {
+  GOGRID_ASSIGN_OR_RETURN(const auto dense, per_layer("feed_forward_length", 0));
+  const std::uint64_t expert = number("expert_feed_forward_length").value_or(0);
+  const std::uint64_t used = std::min<std::uint64_t>(number("expert_used_count").value_or(0), 1024);
+  const std::uint64_t widest = std::ranges::max(dense);
+  const std::uint64_t experts = used * std::min(expert == 0 ? widest : expert, kMaxWidth);
+  profile_.ffn_width = bounded(std::max(used > 0 && expert == 0 ? 0 : widest, experts));
+  // A gate of its own, or one that shares a tensor with the other half (phi3).
+  for (const GgufTensor& tensor : file_.tensors()) {
+    const bool fused = tensor.name.contains(".ffn_up.weight") && tensor.shape[1] == 2 * widest;
+    if (fused || tensor.name.contains(".ffn_gate")) profile_.gated_ffn = true;
   }
   return {};
 }

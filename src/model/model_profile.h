@@ -28,6 +28,12 @@ struct ModelProfile {
   float embedding_scale = 1.0F;  // what the graph multiplies token embeddings with, for tokens only
   std::string chat_template;     // empty: none
 
+  // Widest over the layers, for libllama's scratch buffers.
+  std::uint32_t n_heads = 0;
+  std::uint32_t kv_width = 0;   // numbers of K (or V) a token
+  std::uint32_t ffn_width = 0;  // hidden numbers of the feed-forward part a token, all experts
+  bool gated_ffn = false;       // two such rows are multiplied into a third
+
   std::vector<Bytes> layer_weights;       // per layer
   std::vector<Bytes> kv_bytes_per_token;  // per layer, K and V at 16 bits
   Bytes token_embedding_bytes = 0;
