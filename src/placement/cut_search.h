@@ -1,0 +1,50 @@
+// Finds where to cut a model and which device takes which part: exact for the cost model, by
+// dynamic programming over sets of devices and cut positions.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "placement/cost_model.h"
+
+namespace gogrid {
+
+// Immutable after construction; refers to the profile and the devices it was made of.
+class CutSearch {
+ public:
+  static constexpr std::size_t kMaxDevices = 8;
+
+  // `devices`: at most kMaxDevices.
+  CutSearch(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+            const PlanQuestion& question);
+
+  // The stages with the most decode tokens/s for `groups` in flight; each device at most once.
+  // Empty when nothing fits.
+  std::optional<std::vector<PlacedRange>> fastest(std::uint32_t groups) const;
+  // The same among plans of one stage.
+  std::optional<std::vector<PlacedRange>> fastest_alone() const;
+  // The least memory, summed over the devices, that would have to be added for anything to fit.
+  Bytes shortfall() const;
+  bool fits() const { return shortfall() == 0; }
+
+  // Fewer cuts were considered than the model allows, because the search would take too long.
+  bool coarse() const { return coarse_; }
+
+ private:
+  struct Cell;  // of the table: best way to have the first layers on a set of devices
+  template <class Cost>
+  std::vector<PlacedRange> search(std::size_t devices_at_most, const Cost& cost,
+                                  double& total) const;
+  Bytes memory_of(std::size_t from, std::size_t to) const;
+  std::vector<double> step_times(double rows) const;
+
+  const ModelProfile& profile_;
+  const std::span<const DeviceBudget> devices_;
+  const PlanQuestion& question_;
+  bool coarse_ = false;
+  std::vector<std::uint32_t> positions_;  // 0, the cuts, the number of layers
+  std::vector<Bytes> memory_;             // [from][to] over positions
+};
+
+}  // namespace gogrid

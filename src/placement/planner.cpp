@@ -1,0 +1,364 @@
+#include "placement/planner.h"
+
+#include <algorithm>
+#include <format>
+#include <map>
+
+#include "base/nearest.h"
+#include "placement/cost_model.h"
+#include "placement/cut_search.h"
+
+namespace gogrid {
+namespace {
+
+// A pipeline has to promise this much more than one device alone: it is more to go wrong, and one
+// stream through it is slower.
+constexpr double kWorthAPipeline = 1.03;
+
+std::unexpected<Error> refuse(ErrorCode code, const std::string& what) {
+  return fail(code, "[planner] " + what);
+}
+
+Status check_question(const PlanQuestion& question, std::span<const DeviceBudget> devices) {
+  if (question.context == 0 || question.parallel == 0 || question.max_step_rows == 0) {
+    return refuse(ErrorCode::kInvalidArgument,
+                  "a context, a number of sequences and a step of at least one: 0");
+  }
+  if (devices.empty()) return refuse(ErrorCode::kInvalidArgument, "at least one device: none");
+  return {};
+}
+
+// A plan before it is put into words.
+struct Candidate {
+  std::vector<PlacedRange> stages;
+  std::uint32_t groups = 1;
+  Prediction predicted;
+};
+
+std::string ids_of(std::span<const DeviceBudget> devices) {
+  std::string text;
+  for (const DeviceBudget& device : devices) text += (text.empty() ? "" : ", ") + device.id;
+  return text;
+}
+
+std::string describe(std::span<const PlacedRange> stages) {
+  std::string text;
+  for (const PlacedRange& stage : stages) {
+    text += std::format("{}{} on {}", text.empty() ? "layers " : ", ", to_string(stage.layers),
+                        stage.device->id);
+  }
+  return text;
+}
+
+StageMemory memory_of(const ModelProfile& profile, LayerRange layers,
+                      const PlanQuestion& question) {
+  return estimate_memory(profile, {.layers = layers,
+                                   .context = question.context,
+                                   .parallel = question.parallel,
+                                   .max_step_rows = question.max_step_rows,
+                                   .flash_attention = question.flash_attention});
+}
+
+Plan to_plan(const ModelProfile& profile, const PlanQuestion& question,
+             const Candidate& candidate) {
+  Plan plan;
+  plan.model = question.model;
+  plan.groups = candidate.groups;
+  plan.context = question.context;
+  plan.parallel = question.parallel;
+  plan.predicted = candidate.predicted;
+  const double rows = static_cast<double>(question.parallel) / candidate.groups;
+  for (const PlacedRange& stage : candidate.stages) {
+    plan.stages.push_back({stage.device->id, stage.layers,
+                           memory_of(profile, stage.layers, question),
+                           step_ms(stage, profile.n_layers, rows)});
+  }
+  return plan;
+}
+
+// --- what does not fit
+
+// The largest value below `limit` for which `fits(value)`; 0 when none. `fits` is monotone.
+template <class Fits>
+std::uint32_t largest(std::uint32_t limit, const Fits& fits) {
+  std::uint32_t low = 0;
+  std::uint32_t high = limit;  // does not fit
+  while (low + 1 < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+std::string what_would_fit(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                           const PlanQuestion& question) {
+  const auto fits = [&](std::uint32_t context, std::uint32_t parallel) {
+    PlanQuestion smaller = question;
+    smaller.context = context;
+    smaller.parallel = parallel;
+    return CutSearch(profile, devices, smaller).fits();
+  };
+  const std::uint32_t context = largest(
+      question.context, [&](std::uint32_t value) { return fits(value, question.parallel); });
+  const std::uint32_t parallel = largest(
+      question.parallel, [&](std::uint32_t value) { return fits(question.context, value); });
+  if (context != 0 && parallel != 0) {
+    return std::format("a context of {} fits, or {} sequences", context, parallel);
+  }
+  if (context != 0) return std::format("a context of {} fits", context);
+  if (parallel != 0) return std::format("{} sequences fit", parallel);
+  const std::uint32_t alone =
+      largest(question.context, [&](std::uint32_t value) { return fits(value, 1); });
+  if (alone != 0) return std::format("one sequence of {} tokens fits", alone);
+  return "no context fits";
+}
+
+std::unexpected<Error> does_not_fit(const ModelProfile& profile,
+                                    std::span<const DeviceBudget> devices,
+                                    const PlanQuestion& question, Bytes shortfall) {
+  const std::string one_stage =
+      profile.allowed_cuts.empty()
+          ? std::format(" (it runs as one stage: {})", profile.one_stage_why)
+          : std::string();
+  return refuse(
+      ErrorCode::kDoesNotFit,
+      std::format("{} with {} sequences of {} tokens within the memory of {}: short by "
+                  "{} bytes ({}){}; {}",
+                  question.model, question.parallel, question.context, ids_of(devices), shortfall,
+                  format_bytes(shortfall), one_stage, what_would_fit(profile, devices, question)));
+}
+
+// --- the choice
+
+// The devices worth looking at: not a renderer in software where there is anything better, and no
+// more than the search can take, the fastest.
+std::vector<DeviceBudget> eligible(std::span<const DeviceBudget> devices) {
+  std::vector<DeviceBudget> chosen;
+  std::ranges::copy_if(devices, std::back_inserter(chosen),
+                       [](const DeviceBudget& device) { return !device.last_resort; });
+  if (chosen.empty()) chosen.assign(devices.begin(), devices.end());
+  if (chosen.size() > CutSearch::kMaxDevices) {
+    std::ranges::stable_sort(chosen, {}, [](const DeviceBudget& device) {
+      return device.layer_read_ms + device.layer_row_ms;
+    });
+    chosen.resize(CutSearch::kMaxDevices);
+  }
+  return chosen;
+}
+
+class Choice {
+ public:
+  Choice(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+         const PlanQuestion& question)
+      : profile_(profile),
+        devices_(devices),
+        question_(question),
+        search_(profile, devices, question) {}
+
+  Result<Plan> make();
+
+ private:
+  Candidate candidate(std::vector<PlacedRange> stages, std::uint32_t groups) const {
+    const Prediction predicted =
+        predict(stages, profile_.n_layers, question_.parallel, groups, question_.hop_ms);
+    return {std::move(stages), groups, predicted};
+  }
+  void look_for_pipelines();
+  void look_for_one_device();
+  std::vector<std::string> reasons(const Candidate& chosen) const;
+  void add_reason_for_stages(const Candidate& chosen, std::vector<std::string>& why) const;
+  void add_reason_for_groups(const Candidate& chosen, std::vector<std::string>& why) const;
+
+  const ModelProfile& profile_;
+  const std::span<const DeviceBudget> devices_;
+  const PlanQuestion& question_;
+  const CutSearch search_;
+  std::optional<Candidate> alone_;
+  std::optional<Candidate> pipeline_;  // two stages or more
+};
+
+void Choice::look_for_one_device() {
+  if (auto stages = search_.fastest_alone()) alone_ = candidate(*std::move(stages), 1);
+}
+
+void Choice::look_for_pipelines() {
+  const auto most =
+      std::min<std::uint32_t>(question_.parallel, static_cast<std::uint32_t>(2 * devices_.size()));
+  for (std::uint32_t groups = 1; groups <= most; ++groups) {
+    auto stages = search_.fastest(groups);
+    if (!stages || stages->size() < 2 || groups > 2 * stages->size()) continue;
+    Candidate next = candidate(*std::move(stages), groups);
+    // As good with fewer groups is better: fewer steps for the same tokens.
+    const bool better = !pipeline_ || next.predicted.decode_tokens_per_s >
+                                          pipeline_->predicted.decode_tokens_per_s * (1 + 1e-9);
+    if (better) pipeline_ = std::move(next);
+  }
+}
+
+Result<Plan> Choice::make() {
+  look_for_one_device();
+  if (!profile_.allowed_cuts.empty() && devices_.size() > 1) look_for_pipelines();
+  if (!alone_ && !pipeline_) {
+    return does_not_fit(profile_, devices_, question_, search_.shortfall());
+  }
+  const bool take_pipeline =
+      pipeline_ && (!alone_ || pipeline_->predicted.decode_tokens_per_s >
+                                   alone_->predicted.decode_tokens_per_s * kWorthAPipeline);
+  const Candidate& chosen = take_pipeline ? *pipeline_ : *alone_;
+  Plan plan = to_plan(profile_, question_, chosen);
+  plan.why = reasons(chosen);
+  return plan;
+}
+
+void Choice::add_reason_for_stages(const Candidate& chosen, std::vector<std::string>& why) const {
+  const double rate = chosen.predicted.decode_tokens_per_s;
+  if (chosen.stages.size() == 1) {
+    why.push_back(
+        pipeline_
+            ? std::format("one stage on {}: {:.1f} tokens/s; the best of several "
+                          "stages ({}): {:.1f}",
+                          chosen.stages[0].device->id, rate, describe(pipeline_->stages),
+                          pipeline_->predicted.decode_tokens_per_s)
+            : std::format("one stage on {}: {:.1f} tokens/s", chosen.stages[0].device->id, rate));
+    return;
+  }
+  if (alone_) {
+    why.push_back(std::format("{}: {:.1f} tokens/s; one stage on {}: {:.1f}",
+                              describe(chosen.stages), rate, alone_->stages[0].device->id,
+                              alone_->predicted.decode_tokens_per_s));
+    return;
+  }
+  const auto& largest =
+      *std::ranges::max_element(devices_, {}, [](const DeviceBudget& d) { return d.memory; });
+  why.push_back(
+      std::format("no device holds it alone: it takes {}, {} has {}",
+                  format_bytes(memory_of(profile_, {0, profile_.n_layers}, question_).total()),
+                  largest.id, format_bytes(largest.memory)));
+}
+
+void Choice::add_reason_for_groups(const Candidate& chosen, std::vector<std::string>& why) const {
+  if (chosen.stages.size() == 1) return;
+  const double rows = static_cast<double>(question_.parallel) / chosen.groups;
+  std::string times;
+  for (const PlacedRange& stage : chosen.stages) {
+    times += std::format("{}{:.2f}", times.empty() ? "" : " and ",
+                         step_ms(stage, profile_.n_layers, rows));
+  }
+  why.push_back(std::format("{}: {} ms a step", describe(chosen.stages), times));
+  if (chosen.groups == 1) {
+    why.push_back(question_.parallel == 1 ? "one sequence is one group: stages wait for each other"
+                                          : "one group: more would read the weights more often");
+    return;
+  }
+  const Candidate one = candidate(chosen.stages, 1);
+  why.push_back(std::format("{} groups in flight: {:.1f} tokens/s; one: {:.1f}", chosen.groups,
+                            chosen.predicted.decode_tokens_per_s,
+                            one.predicted.decode_tokens_per_s));
+}
+
+std::vector<std::string> Choice::reasons(const Candidate& chosen) const {
+  std::vector<std::string> why;
+  add_reason_for_stages(chosen, why);
+  add_reason_for_groups(chosen, why);
+  if (profile_.allowed_cuts.empty()) why.push_back("not cut: " + profile_.one_stage_why);
+  if (search_.coarse()) why.push_back("many devices: not every allowed cut was looked at");
+  return why;
+}
+
+// --- by hand
+
+Result<const DeviceBudget*> find_device(std::span<const DeviceBudget> devices,
+                                        const std::string& id) {
+  const auto found = std::ranges::find(devices, id, &DeviceBudget::id);
+  if (found != devices.end()) return &*found;
+  std::vector<std::string> known;
+  for (const DeviceBudget& device : devices) known.push_back(device.id);
+  return fail(ErrorCode::kNotFound,
+              "[planner] no such device: '" + id + "'" + suggestion(id, known), "split");
+}
+
+Status check_order(const ModelProfile& profile, std::span<const StageChoice> stages) {
+  std::uint32_t next = 0;
+  for (const StageChoice& stage : stages) {
+    if (stage.layers.first != next) {
+      return fail(
+          ErrorCode::kInvalidArgument,
+          std::format("[planner] stages that cover layers 0-{} in order: layers {} after {}",
+                      profile.n_layers, to_string(stage.layers), next),
+          "split");
+    }
+    GOGRID_RETURN_IF_ERROR(check_cut(profile, stage.layers));
+    next = stage.layers.last;
+  }
+  if (next != profile.n_layers) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("[planner] stages that cover layers 0-{}: they end at {}",
+                            profile.n_layers, next),
+                "split");
+  }
+  return {};
+}
+
+Status check_memory(const ModelProfile& profile, const PlanQuestion& question,
+                    std::span<const PlacedRange> stages) {
+  std::map<const DeviceBudget*, Bytes> taken;
+  for (const PlacedRange& stage : stages) {
+    Bytes& held = taken[stage.device];
+    held =
+        checked_add(held, memory_of(profile, stage.layers, question).total()).value_or(UINT64_MAX);
+    if (held <= stage.device->memory) continue;
+    const Bytes shortfall = held - stage.device->memory;
+    return refuse(
+        ErrorCode::kDoesNotFit,
+        std::format("{} layers {} on {} with {} sequences of {} tokens: short by {} "
+                    "bytes ({})",
+                    question.model, to_string(stage.layers), stage.device->id, question.parallel,
+                    question.context, shortfall, format_bytes(shortfall)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                         const PlanQuestion& question) {
+  GOGRID_RETURN_IF_ERROR(check_question(question, devices));
+  const std::vector<DeviceBudget> chosen = eligible(devices);
+  GOGRID_ASSIGN_OR_RETURN(Plan plan, Choice(profile, chosen, question).make());
+  for (const DeviceBudget& device : devices) {
+    if (!std::ranges::contains(chosen, device.id, &DeviceBudget::id)) {
+      plan.why.push_back(device.last_resort
+                             ? device.id + " renders in software: used only when named"
+                             : device.id + " was left out: slower than eight others");
+    }
+  }
+  return plan;
+}
+
+Result<Plan> plan_by_hand(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                          const PlanQuestion& question, std::span<const StageChoice> stages) {
+  GOGRID_RETURN_IF_ERROR(check_question(question, devices));
+  GOGRID_RETURN_IF_ERROR(check_order(profile, stages));
+  std::vector<PlacedRange> placed;
+  for (const StageChoice& stage : stages) {
+    GOGRID_ASSIGN_OR_RETURN(const DeviceBudget* device, find_device(devices, stage.device));
+    placed.push_back({device, stage.layers});
+  }
+  GOGRID_RETURN_IF_ERROR(check_memory(profile, question, placed));
+  Candidate best;
+  const auto most = placed.size() == 1
+                        ? 1U
+                        : std::min<std::uint32_t>(question.parallel,
+                                                  static_cast<std::uint32_t>(2 * placed.size()));
+  for (std::uint32_t groups = 1; groups <= most; ++groups) {
+    const Prediction predicted =
+        predict(placed, profile.n_layers, question.parallel, groups, question.hop_ms);
+    if (predicted.decode_tokens_per_s <= best.predicted.decode_tokens_per_s * (1 + 1e-9)) continue;
+    best = {placed, groups, predicted};
+  }
+  Plan plan = to_plan(profile, question, best);
+  plan.why = {"stages were given: " + describe(placed)};
+  return plan;
+}
+
+}  // namespace gogrid

@@ -1,0 +1,159 @@
+// The search against trying everything.
+#include "placement/cut_search.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace gogrid {
+namespace {
+
+struct Problem {
+  ModelProfile profile;
+  std::vector<DeviceBudget> devices;
+  PlanQuestion question;
+};
+
+Problem random_problem(std::uint32_t seed) {
+  std::mt19937 random(seed);
+  const auto pick = [&](std::uint32_t least, std::uint32_t most) {
+    return least + static_cast<std::uint32_t>(random() % (most - least + 1));
+  };
+  Problem problem;
+  ModelProfile& profile = problem.profile;
+  profile.n_layers = pick(2, 9);
+  profile.n_embd = 8;
+  profile.n_vocab = 64;
+  const std::uint32_t period = pick(1, 3);
+  for (std::uint32_t i = 0; i < profile.n_layers; ++i) {
+    profile.layer_weights.push_back(pick(1, 4) * kMiB);
+    profile.kv_bytes_per_token.push_back(pick(0, 2) * 1024);
+    if (i != 0 && i % period == 0) profile.allowed_cuts.push_back(i);
+  }
+  profile.token_embedding_bytes = profile.head_bytes = pick(1, 4) * kMiB;
+  problem.question = {.model = "toy",
+                      .context = 256,
+                      .parallel = pick(1, 6),
+                      .max_step_rows = 8,
+                      .hop_ms = pick(0, 2) * 0.3};
+  const std::uint32_t n_devices = pick(1, 4);
+  for (std::uint32_t i = 0; i < n_devices; ++i) {
+    // Few different speeds, so that ties are common.
+    problem.devices.push_back({.id = std::string(1, static_cast<char>('a' + i)),
+                               .memory = pick(4, 60) * kMiB,
+                               .layer_read_ms = pick(0, 3) * 0.5,
+                               .layer_row_ms = pick(1, 4) * 0.25,
+                               .head_read_ms = pick(0, 2) * 0.5,
+                               .head_row_ms = pick(0, 4) * 0.25,
+                               .prefill_row_ms = 0.1});
+  }
+  return problem;
+}
+
+bool fits(const Problem& problem, const PlacedRange& stage) {
+  const PlanQuestion& asked = problem.question;
+  return estimate_memory(problem.profile, {.layers = stage.layers,
+                                           .context = asked.context,
+                                           .parallel = asked.parallel,
+                                           .max_step_rows = asked.max_step_rows,
+                                           .flash_attention = asked.flash_attention})
+             .total() <= stage.device->memory;
+}
+
+// Every way to place layers from `first` on devices that are not used yet.
+void try_everything(const Problem& problem, std::uint32_t groups, std::uint32_t first,
+                    std::vector<PlacedRange>& stages, double& best) {
+  const std::uint32_t end = problem.profile.n_layers;
+  if (first == end) {
+    best = std::max(best,
+                    predict(stages, end, problem.question.parallel, groups, problem.question.hop_ms)
+                        .decode_tokens_per_s);
+    return;
+  }
+  std::vector<std::uint32_t> cuts = problem.profile.allowed_cuts;
+  cuts.push_back(end);
+  for (const DeviceBudget& device : problem.devices) {
+    if (std::ranges::contains(stages, &device, &PlacedRange::device)) continue;
+    for (const std::uint32_t last : cuts) {
+      if (last <= first || !fits(problem, {&device, {first, last}})) continue;
+      stages.push_back({&device, {first, last}});
+      try_everything(problem, groups, last, stages, best);
+      stages.pop_back();
+    }
+  }
+}
+
+double best_rate(const Problem& problem, std::uint32_t groups) {
+  std::vector<PlacedRange> stages;
+  double best = 0;
+  try_everything(problem, groups, 0, stages, best);
+  return best;
+}
+
+TEST(CutSearch, IsAsGoodAsTryingEverything) {
+  int cut = 0;
+  int impossible = 0;
+  for (std::uint32_t seed = 0; seed < 400; ++seed) {
+    const Problem problem = random_problem(seed);
+    const CutSearch search(problem.profile, problem.devices, problem.question);
+    for (std::uint32_t groups = 1; groups <= problem.question.parallel; ++groups) {
+      const double expected = best_rate(problem, groups);
+      const auto found = search.fastest(groups);
+      ASSERT_EQ(found.has_value(), expected > 0) << "seed " << seed << " groups " << groups;
+      EXPECT_EQ(search.fits(), expected > 0) << "seed " << seed;
+      impossible += found ? 0 : 1;
+      if (!found) continue;
+      for (const PlacedRange& stage : *found) EXPECT_TRUE(fits(problem, stage));
+      const double rate = predict(*found, problem.profile.n_layers, problem.question.parallel,
+                                  groups, problem.question.hop_ms)
+                              .decode_tokens_per_s;
+      EXPECT_NEAR(rate, expected, expected * 1e-6) << "seed " << seed << " groups " << groups;
+      cut += found->size() > 1 ? 1 : 0;
+    }
+  }
+  // The cases are worth something only if they are of all kinds.
+  EXPECT_GT(cut, 100);
+  EXPECT_GT(impossible, 100);
+}
+
+TEST(CutSearch, TellsHowMuchMemoryIsMissing) {
+  int short_ones = 0;
+  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+    Problem problem = random_problem(seed);
+    problem.devices.resize(1);
+    const CutSearch search(problem.profile, problem.devices, problem.question);
+    const Bytes missing = search.shortfall();
+    if (missing == 0) continue;
+    ++short_ones;
+    problem.devices[0].memory += missing - 1;
+    EXPECT_FALSE(CutSearch(problem.profile, problem.devices, problem.question).fits());
+    problem.devices[0].memory += 1;
+    EXPECT_TRUE(CutSearch(problem.profile, problem.devices, problem.question).fits());
+  }
+  EXPECT_GT(short_ones, 20);
+}
+
+TEST(CutSearch, ThinsOutCutsOfManyDevicesAndSaysSo) {
+  ModelProfile profile;
+  profile.n_layers = 120;
+  profile.n_embd = 8;
+  profile.n_vocab = 64;
+  profile.layer_weights.assign(120, kMiB);
+  profile.kv_bytes_per_token.assign(120, 1);
+  for (std::uint32_t cut = 1; cut < 120; ++cut) profile.allowed_cuts.push_back(cut);
+  std::vector<DeviceBudget> devices;
+  for (int i = 0; i < 8; ++i) {
+    devices.push_back({.id = std::to_string(i), .memory = 100 * kMiB, .layer_row_ms = 1.0 + i});
+  }
+  const PlanQuestion question{.model = "toy", .parallel = 16};
+  const CutSearch search(profile, devices, question);
+  EXPECT_TRUE(search.coarse());
+  const auto stages = search.fastest(8);
+  ASSERT_TRUE(stages);
+  EXPECT_EQ(stages->back().layers.last, 120U);
+  EXPECT_FALSE(CutSearch(profile, std::span(devices).first(2), question).coarse());
+}
+
+}  // namespace
+}  // namespace gogrid
