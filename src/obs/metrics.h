@@ -2,6 +2,7 @@
 // place.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
