@@ -24,8 +24,7 @@ struct HttpOptions {
       256 * kKiB;  // unsent bytes of one stream before its reader counts as slow
   std::uint32_t max_connections = 12'000;
   Duration idle_timeout = std::chrono::seconds(60);  // a connection without a request
-  Duration header_timeout =
-      std::chrono::seconds(10);  // from the first byte of a request to its last header
+  Duration read_timeout = std::chrono::seconds(30);  // from the first byte of a request to its last
   Duration request_timeout = std::chrono::minutes(10);  // 504 after it
 };
 

@@ -1,0 +1,56 @@
+// Fields of a JSON object with a type and a range; errors name the field. For .cpp files of http/
+// only.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace gogrid {
+
+inline std::unexpected<Error> bad_field(std::string_view name, const std::string& expected,
+                                        const std::string& came) {
+  return fail(ErrorCode::kInvalidArgument,
+              std::string(name) + ": expected " + expected + ", got " + came, std::string(name));
+}
+
+inline std::string brief(const nlohmann::json& value) {
+  std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+}
+
+// Absent and null are the same: not given.
+inline const nlohmann::json* given(const nlohmann::json& object, const char* name) {
+  const auto field = object.find(name);
+  return field == object.end() || field->is_null() ? nullptr : &*field;
+}
+
+template <class Number>
+Result<std::optional<Number>> number_field(const nlohmann::json& object, const char* name,
+                                           double low, double high) {
+  const nlohmann::json* field = given(object, name);
+  if (field == nullptr) return std::optional<Number>();
+  const auto range = (std::is_integral_v<Number> ? "a whole number " : "a number ") + brief(low) +
+                     ".." + brief(high);
+  const bool right_type =
+      std::is_integral_v<Number> ? field->is_number_integer() : field->is_number();
+  if (!right_type) return bad_field(name, range, brief(*field));
+  const double value = field->get<double>();
+  if (!std::isfinite(value) || value < low || value > high)
+    return bad_field(name, range, brief(*field));
+  return std::optional<Number>(field->get<Number>());
+}
+
+inline Result<bool> bool_field(const nlohmann::json& object, const char* name, bool otherwise) {
+  const nlohmann::json* field = given(object, name);
+  if (field == nullptr) return otherwise;
+  if (!field->is_boolean()) return bad_field(name, "true or false", brief(*field));
+  return field->get<bool>();
+}
+
+}  // namespace gogrid

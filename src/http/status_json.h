@@ -1,0 +1,14 @@
+// /admin/v1/status and /v1/models as JSON text.
+#pragma once
+
+#include <string>
+
+#include "service/status_service.h"
+
+namespace gogrid {
+
+std::string status_json(const StatusReport& report);
+std::string models_json(const std::vector<ModelStatus>& models);
+std::string model_json(const ModelStatus& model);
+
+}  // namespace gogrid
