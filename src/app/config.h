@@ -1,0 +1,34 @@
+// The TOML file of `gogrid serve --config`. A flag wins over the file, the file over the default.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "device/device.h"
+
+namespace gogrid {
+
+struct Config {
+  std::optional<std::string> listen;      // [server] listen = "127.0.0.1:8080"
+  std::vector<std::string> models;        // [server] models = ["a", "b"]
+  std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
+  std::optional<std::uint32_t> context;   // [server] context
+  std::optional<std::uint32_t> parallel;  // [server] parallel
+};
+
+// kInvalidArgument "FILE:LINE: what was expected: what came". Unknown keys are errors that suggest
+// the nearest.
+Result<Config> read_config(const std::filesystem::path& file);
+Result<Config> parse_config(std::string_view text, std::string_view name);
+
+struct ListenAddress {
+  std::string address;
+  std::uint16_t port = 0;
+};
+// "127.0.0.1:8080", "[::1]:0".
+Result<ListenAddress> parse_listen(std::string_view text);
+
+}  // namespace gogrid

@@ -1,0 +1,48 @@
+// The data folder: where models, slices and measurements live, and how a MODEL argument is found in
+// it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/sha256.h"
+#include "model/model_library.h"
+
+namespace gogrid {
+
+// A model file and what identifies it.
+struct ModelSource {
+  std::string name;
+  std::filesystem::path path;
+  std::string digest;  // SHA-256 of the file
+};
+
+// Immutable; thread-safe.
+class Workspace {
+ public:
+  // See data_folder() for an empty `flag`. Makes the folders.
+  static Result<Workspace> open(const std::filesystem::path& flag);
+
+  std::filesystem::path slices() const { return root_ / "slices"; }
+  std::filesystem::path measurements() const { return root_ / "measurements"; }
+  Result<ModelLibrary> library() const { return ModelLibrary::open(root_ / "models"); }
+
+  // A library name, or the path of a file (anything with a '/' or ending in .gguf). The digest of a
+  // path is remembered by the file's identity (device, inode, size, time of change); `progress`
+  // reports hashing.
+  Result<ModelSource> find(std::string_view model, const Progress& progress = {}) const;
+
+ private:
+  explicit Workspace(std::filesystem::path root) : root_(std::move(root)) {}
+  Result<std::string> digest_of(const std::filesystem::path& file, const Progress& progress) const;
+
+  std::filesystem::path root_;
+};
+
+// A name that the library would accept, made from a file's: "SmolLM2-135M.Q4_1.gguf" ->
+// "smollm2-135m.q4_1".
+std::string name_from_file(const std::filesystem::path& file);
+
+}  // namespace gogrid
