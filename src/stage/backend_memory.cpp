@@ -1,5 +1,6 @@
 #include "stage/backend_memory.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -55,6 +56,13 @@ StageMemory measured_memory(std::span<const std::string> log_lines, std::string_
     }
   }
   return memory;
+}
+
+bool made_buffer(std::span<const std::string> log_lines, std::string_view kind) {
+  return std::ranges::any_of(log_lines, [&](const std::string& line) {
+    const auto found = parse(line);
+    return found && found->kind == kind;
+  });
 }
 
 }  // namespace gogrid

@@ -20,4 +20,8 @@ namespace gogrid {
 // memory. Measured, not enforced.
 StageMemory measured_memory(std::span<const std::string> log_lines, std::string_view device);
 
+// Whether any buffer of this kind ("KV", "RS": recurrent state) was made, on whatever device,
+// however small.
+bool made_buffer(std::span<const std::string> log_lines, std::string_view kind);
+
 }  // namespace gogrid

@@ -8,6 +8,7 @@
 #include <array>
 #include <format>
 #include <limits>
+#include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -127,6 +128,19 @@ llama_context_params context_params(const StageSpec& spec, Callbacks& callbacks)
   return params;
 }
 
+// A hybrid's graph asks for both of its memories, and ends the process where a file has layers of
+// one kind only.
+Status check_memories(const StageSpec& spec, const llama_model* model,
+                      std::span<const std::string> log_lines) {
+  if (!llama_model_is_hybrid(model)) return {};
+  const bool attention = made_buffer(log_lines, "KV");
+  if (attention && made_buffer(log_lines, "RS")) return {};
+  return fail(ErrorCode::kUnsupported,
+              std::format("{}: layers with attention and layers with recurrent state: only {}, cut "
+                          "the model elsewhere or run it as one stage",
+                          name_of_stage(spec), attention ? "the former" : "the latter"));
+}
+
 std::string_view backend_device(const StageSpec& spec) {
   return on_cpu(spec) ? "CPU" : ggml_backend_dev_name(ggml_backend_dev_get(spec.device.ggml_index));
 }
@@ -191,6 +205,7 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
                 std::format("{}: KV cache and compute buffers for {} sequences of {} tokens: {}",
                             name_of_stage(spec), spec.parallel, spec.context, said.last_error()));
   }
+  GOGRID_RETURN_IF_ERROR(check_memories(spec, model.get(), said.lines()));
   const StageMemory memory = measured_memory(said.lines(), backend_device(spec));
   return LoadedSlice{std::move(model), std::move(callbacks), std::move(context), memory};
 }

@@ -59,6 +59,7 @@ class LlamaStage final : public Stage {
 
  private:
   llama_memory_t kv() const { return llama_get_memory(slice_.context.get()); }
+  Result<StageOutput> step(StageInput& input);
   Status check_epoch(const StageInput& input);
   Status truncate(SlotId slot, std::int32_t length);
   Status copy(const KvOp& op);
@@ -274,11 +275,17 @@ Result<StageOutput> LlamaStage::forward(StageInput& input, std::stop_token stop)
   if (stop.stop_requested()) {
     return fail(ErrorCode::kCancelled, std::format("{}: the step was cancelled", where_));
   }
+  const auto start = std::chrono::steady_clock::now();
+  slice_.callbacks->deadline.at = start + spec_.step_deadline;
+  auto output = step(input);
+  if (output) output->busy = std::chrono::steady_clock::now() - start;
+  return output;
+}
+
+Result<StageOutput> LlamaStage::step(StageInput& input) {
   std::vector<std::int32_t> lengths = lengths_;
   GOGRID_RETURN_IF_ERROR(check_epoch(input));
   GOGRID_RETURN_IF_ERROR(check_step(shape_, input, lengths));
-  const auto start = std::chrono::steady_clock::now();
-  slice_.callbacks->deadline.at = start + spec_.step_deadline;
   GOGRID_RETURN_IF_ERROR(apply_upkeep(input.kv_ops));
   StageOutput output;
   if (auto done = compute(input, output); !done) {
@@ -286,7 +293,6 @@ Result<StageOutput> LlamaStage::forward(StageInput& input, std::stop_token stop)
     return std::unexpected(std::move(done).error());
   }
   lengths_ = std::move(lengths);
-  output.busy = std::chrono::steady_clock::now() - start;
   return output;
 }
 
@@ -301,7 +307,7 @@ Status LlamaStage::probe() {
     greedy.sampling = std::make_shared<const SamplingSpec>(std::move(spec));
     input.outputs.push_back(std::move(greedy));
   }
-  GOGRID_RETURN_IF_ERROR(forward(input, {}));
+  GOGRID_RETURN_IF_ERROR(step(input));  // no deadline: the weights may come from a slow disk
   // Recurrent state starts as zeros; a cache is never read where nothing was written.
   llama_memory_clear(kv(), whole_memory_);
   std::ranges::fill(lengths_, 0);

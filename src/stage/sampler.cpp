@@ -193,6 +193,20 @@ void keep_nucleus(std::vector<Token>& sorted, std::span<const float> logits, flo
   sorted.resize(kept);
 }
 
+// Tokens from `floor` up that surely hold `share` of `mass`, if all of them do: those within e^10
+// of the best mostly do, and spare the sorting of a vocabulary.
+std::vector<Token> enough_tokens(std::span<const float> logits, float floor, float peak,
+                                 double mass, float share) {
+  constexpr float kNear = 10.0F;
+  if (floor >= peak - kNear) return tokens_from(logits, floor);
+  std::vector<Token> near = tokens_from(logits, peak - kNear);
+  double held = 0;
+  for (const Token token : near) held += weight(logits[static_cast<std::size_t>(token)], peak);
+  // A hair more, since the same weights summed in another order are not the same sum.
+  if (held > static_cast<double>(share) * mass * (1 + 1e-9)) return near;
+  return tokens_from(logits, floor);
+}
+
 // What top_k, top_p and min_p leave, by id. All three keep a prefix of the tokens in order of
 // likelihood, so the floor that min_p sets may be applied first; only the mass that top_p is a
 // share of must be counted over what top_k leaves.
@@ -207,12 +221,12 @@ std::vector<Token> candidates(std::span<const float> logits, const SamplingSpec&
     tokens = most_likely(logits, static_cast<std::size_t>(spec.top_k));
     for (const Token token : tokens) mass += weight(logits[static_cast<std::size_t>(token)], peak);
     std::erase_if(tokens, [&](Token t) { return logits[static_cast<std::size_t>(t)] < floor; });
+  } else if (nucleus) {
+    mass = total_weight(logits, peak);
+    tokens = enough_tokens(logits, floor, peak, mass, spec.top_p);
+    std::ranges::sort(tokens, MoreLikely{logits});
   } else {
     tokens = tokens_from(logits, floor);
-    if (nucleus) {
-      mass = total_weight(logits, peak);
-      std::ranges::sort(tokens, MoreLikely{logits});
-    }
   }
   if (nucleus) keep_nucleus(tokens, logits, peak, mass, spec.top_p);
   std::ranges::sort(tokens);

@@ -120,6 +120,7 @@ std::vector<Case> cases() {
   add("Phi3InThree", tiny("phi3"), {1, 3});
   add("Qwen2MoeInTwo", tiny("qwen2moe"), {2});
   add("Qwen3MoeInThree", tiny("qwen3moe"), {2, 3});
+  add("Lfm2InTwo", tiny("lfm2", 8), {3});
   return all;
 }
 

@@ -33,7 +33,7 @@ struct Traits {
   bool shared_expert = false;
   bool short_convolution = false;  // lfm2: every layer but the third of four is a convolution
   bool learned_positions = false;
-  bool visual_experts = false;  // cogvlm: each layer twice, once for image rows
+  bool state_space = false;  // plamo2: every other layer is a Mamba
 };
 
 constexpr Traits kTraits[] = {
@@ -58,11 +58,18 @@ constexpr Traits kTraits[] = {
      .layer_norm = true,
      .gated = false,
      .learned_positions = true},
-    {.name = "cogvlm", .fused_qkv = true, .visual_experts = true},
+    {.name = "plamo2",
+     .fused_qkv = true,
+     .post_norms = true,
+     .gated = false,
+     .fused_gate = true,
+     .state_space = true},
 };
 
 constexpr std::uint32_t kExpertsUsed = 2;
 constexpr std::uint32_t kShortConvolution = 3;  // its length in tokens
+constexpr std::uint32_t kStateConvolution = 4;
+constexpr std::uint32_t kStateSize = 16;
 
 const Traits& traits_of(std::string_view name) {
   const auto* found = std::ranges::find(kTraits, name, &Traits::name);
@@ -72,8 +79,9 @@ const Traits& traits_of(std::string_view name) {
   return *found;
 }
 
-bool is_convolution(const Traits& traits, std::uint32_t layer) {
-  return traits.short_convolution && layer % 4 != 2;
+// Layers without attention, and so without KV heads.
+bool is_recurrent(const Traits& traits, std::uint32_t layer) {
+  return (traits.short_convolution && layer % 4 != 2) || (traits.state_space && layer % 2 == 0);
 }
 
 // SplitMix64 (Steele, Lea, Flood 2014), and a bell curve as the sum of four uniforms.
@@ -267,14 +275,26 @@ class Writer {
     if (traits_.window) add_window();
     if (n_experts() > 0) add_experts();
     if (traits_.short_convolution) set("shortconv.l_cache", kShortConvolution);
+    if (traits_.state_space) add_states();
+  }
+
+  void add_states() {
+    set("attention.key_length", head_width());
+    set("attention.value_length", head_width());
+    set("ssm.conv_kernel", kStateConvolution);
+    set("ssm.inner_size", model_.n_embd);
+    set("ssm.state_size", kStateSize);
+    set("ssm.time_step_rank", model_.n_heads);
+    set("ssm.group_count", std::uint32_t{0});
   }
 
   void add_head_counts() {
-    if (!traits_.short_convolution) return set("attention.head_count_kv", model_.n_kv_heads);
+    if (!traits_.short_convolution && !traits_.state_space)
+      return set("attention.head_count_kv", model_.n_kv_heads);
     std::vector<std::int32_t> counts;
     for (std::uint32_t layer = 0; layer < model_.n_layers; ++layer) {
-      counts.push_back(
-          is_convolution(traits_, layer) ? 0 : static_cast<std::int32_t>(model_.n_kv_heads));
+      counts.push_back(is_recurrent(traits_, layer) ? 0
+                                                    : static_cast<std::int32_t>(model_.n_kv_heads));
     }
     gguf_set_arr_data(file_.get(), key("attention.head_count_kv").c_str(), GGUF_TYPE_INT32,
                       counts.data(), counts.size());
@@ -324,7 +344,8 @@ class Writer {
     }
   }
 
-  // `deviation` around `mean`; one-dimensional tensors stay in F32, as converters write them.
+  // `deviation` around `mean`; vectors, norms and convolutions stay in F32, as converters write
+  // them.
   void add(const std::string& name, std::initializer_list<std::int64_t> shape, float mean,
            float deviation) {
     const auto count = static_cast<std::size_t>(
@@ -332,8 +353,9 @@ class Writer {
     std::vector<float> values(count);
     for (float& value : values) value = mean + deviation * random_.normal();
     const std::int64_t width = *shape.begin();
-    const bool vector = shape.size() == 1 || name.contains("shortconv.conv");
-    const ggml_type type = vector ? GGML_TYPE_F32 : type_;
+    const bool small = shape.size() == 1 || name.contains("conv.weight") ||
+                       name.contains("conv1d") || name.contains("norm");
+    const ggml_type type = small ? GGML_TYPE_F32 : type_;
     ggml_tensor* tensor =
         ggml_new_tensor(tensors_.get(), type, static_cast<int>(shape.size()), shape.begin());
     ggml_set_name(tensor, name.c_str());
@@ -357,6 +379,11 @@ class Writer {
     if (traits_.layer_norm) add_bias(name, width);
   }
 
+  // plamo2 leaves the ".weight" of these away.
+  void add_post_norm(const std::string& name) {
+    add(traits_.state_space ? name : name + ".weight", {model_.n_embd}, 1, 0.2F);
+  }
+
   void add_embedding() {
     // Gemma's graph multiplies these by sqrt(n_embd): small ones, or the next token were always
     // the last.
@@ -370,19 +397,19 @@ class Writer {
   void add_layer(std::uint32_t layer) {
     const std::string block = "blk." + std::to_string(layer) + ".";
     add_norm(block + "attn_norm", model_.n_embd);
-    if (is_convolution(traits_, layer)) {
-      add_convolution(block);
+    if (is_recurrent(traits_, layer)) {
+      traits_.state_space ? add_state_space(block) : add_convolution(block);
     } else {
       add_attention(block);
     }
-    if (traits_.post_norms) add_norm(block + "post_attention_norm", model_.n_embd);
+    if (traits_.post_norms) add_post_norm(block + "post_attention_norm");
     if (traits_.second_norm) add_norm(block + "ffn_norm", model_.n_embd);
     if (n_experts() > 0) {
       add_mixture(block);
     } else {
       add_feed_forward(block);
     }
-    if (traits_.post_norms) add_norm(block + "post_ffw_norm", model_.n_embd);
+    if (traits_.post_norms) add_post_norm(block + "post_ffw_norm");
   }
 
   void add_convolution(const std::string& block) {
@@ -408,10 +435,13 @@ class Writer {
       add_norm(block + "attn_q_norm", head_width());
       add_norm(block + "attn_k_norm", head_width());
     }
+    if (traits_.state_space) {  // a norm of its own for each head
+      add(block + "attn_q_norm.weight", {head_width(), model_.n_heads}, 1, 0.2F);
+      add(block + "attn_k_norm.weight", {head_width(), model_.n_kv_heads}, 1, 0.2F);
+    }
   }
 
   void add_feed_forward(const std::string& block) {
-    if (traits_.visual_experts) add_visual_experts(block);
     if (traits_.gated) add_matrix(block + "ffn_gate", model_.n_embd, model_.n_ff);
     const std::uint32_t up = traits_.fused_gate ? 2 * model_.n_ff : model_.n_ff;
     add_matrix(block + "ffn_up", model_.n_embd, up);
@@ -422,12 +452,20 @@ class Writer {
     }
   }
 
-  void add_visual_experts(const std::string& block) {
-    add_matrix(block + "vis_attn_qkv", model_.n_embd, model_.n_embd + 2 * kv_width());
-    add_matrix(block + "vis_attn_output", model_.n_embd, model_.n_embd);
-    add_matrix(block + "vis_gate", model_.n_embd, model_.n_ff);
-    add_matrix(block + "vis_up", model_.n_embd, model_.n_ff);
-    add_matrix(block + "vis_down", model_.n_ff, model_.n_embd);
+  // A Mamba with one group; its step size and both projections are normalized first.
+  void add_state_space(const std::string& block) {
+    const std::int64_t step = std::max<std::int64_t>(64, model_.n_embd / 16);
+    add_matrix(block + "ssm_in", model_.n_embd, 2 * model_.n_embd);
+    add(block + "ssm_conv1d.weight", {kStateConvolution, model_.n_embd}, 0, 0.5F);
+    add_matrix(block + "ssm_x", model_.n_embd, step + 2 * kStateSize);
+    add_matrix(block + "ssm_dt", step, model_.n_heads);
+    add_bias(block + "ssm_dt", model_.n_heads);
+    add(block + "ssm_a", {model_.n_heads}, -1, 0.2F);
+    add(block + "ssm_d", {model_.n_heads}, 1, 0.2F);
+    add_matrix(block + "ssm_out", model_.n_embd, model_.n_embd);
+    add(block + "ssm_dt_norm", {step}, 1, 0.2F);
+    add(block + "ssm_b_norm", {kStateSize}, 1, 0.2F);
+    add(block + "ssm_c_norm", {kStateSize}, 1, 0.2F);
   }
 
   void add_mixture(const std::string& block) {

@@ -20,8 +20,8 @@ enum class TinyVocabulary : std::uint8_t {
 // The same options give the same bytes.
 struct TinyModel {
   // llama (with n_experts > 0: a mixture), qwen2, qwen3, gemma2, gemma3, phi2, phi3, qwen2moe,
-  // qwen3moe; lfm2, convolution and attention layers; gpt2, with learned positions; cogvlm, whose
-  // graph names no `l_out` (phi2, gpt2 and cogvlm need n_kv_heads == n_heads).
+  // qwen3moe; lfm2, convolution and attention layers; gpt2, with learned positions; plamo2, Mamba
+  // and attention layers, whose graph names no `l_out`. phi2 and gpt2 need n_kv_heads == n_heads.
   std::string architecture = "llama";
   std::uint32_t n_layers = 4;
   std::uint32_t n_embd = 128;  // a multiple of 32; of 256 for kQ4_K
