@@ -57,6 +57,35 @@ std::optional<std::string_view> index_by_name(std::size_t count, const Names& na
   return name_of(*twice);
 }
 
+// What is being read. Spelled out only when it is at fault: most files have thousands of entries
+// and no fault.
+class Where {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): a fixed place is its own description
+  Where(const char* fixed) : what_(fixed) {}
+  static Where key(std::string_view name) { return {"key", name, 0, 0}; }
+  static Where tensor(std::string_view name) { return {"tensor", name, 0, 0}; }
+  static Where name_of_key(std::uint64_t position, std::uint64_t count) {
+    return {"the name of key", {}, position, count};
+  }
+  static Where name_of_tensor(std::uint64_t position, std::uint64_t count) {
+    return {"the name of tensor", {}, position, count};
+  }
+  std::string text() const {
+    if (count_ > 0) return std::format("{} {} of {}", what_, position_ + 1, count_);
+    return name_.data() == nullptr ? std::string(what_)
+                                   : std::format("{} {}", what_, quoted(name_));
+  }
+
+ private:
+  Where(std::string_view what, std::string_view name, std::uint64_t position, std::uint64_t count)
+      : what_(what), name_(name), position_(position), count_(count) {}
+  std::string_view what_;
+  std::string_view name_ = {};
+  std::uint64_t position_ = 0;
+  std::uint64_t count_ = 0;
+};
+
 class Parser {
  public:
   Parser(std::span<const std::byte> bytes, std::string_view name, const GgufLimits& limits)
@@ -74,26 +103,26 @@ class Parser {
   std::unexpected<Error> unsupported(const std::string& what) const {
     return fail(ErrorCode::kUnsupported, std::format("[gguf] {}: {}", name_, what));
   }
-  std::unexpected<Error> ends(std::string_view inside) const;
+  std::unexpected<Error> ends(const Where& inside) const;
 
   Bytes left() const { return header_.size() - at_; }
   template <class T>
-  Result<T> number(std::string_view inside);
-  Result<std::span<const std::byte>> take(Bytes length, std::string_view inside);
-  Result<std::string_view> text(std::uint64_t limit, std::string_view inside);
+  Result<T> number(const Where& inside);
+  Result<std::span<const std::byte>> take(Bytes length, const Where& inside);
+  Result<std::string_view> text(std::uint64_t limit, const Where& inside);
 
   Status read_start();
   Status read_keys();
-  Result<GgufValue> read_value(GgufType type, const std::string& where);
-  Result<GgufValue> read_scalar(GgufType type, const std::string& where);
-  Result<GgufArray> read_array(const std::string& where);
-  Status skip_strings(std::uint64_t count, const std::string& where);
-  Result<GgufType> read_type(const std::string& where);
+  Result<GgufValue> read_value(GgufType type, const Where& where);
+  Result<GgufValue> read_scalar(GgufType type, const Where& where);
+  Result<GgufArray> read_array(const Where& where);
+  Status skip_strings(std::uint64_t count, const Where& where);
+  Result<GgufType> read_type(const Where& where);
   Status read_alignment();
   Status read_tensors();
   Result<GgufTensor> read_tensor(std::uint64_t position);
-  Status read_shape(GgufTensor& tensor, const std::string& where);
-  Status size_tensor(GgufTensor& tensor, const std::string& where);
+  Status read_shape(GgufTensor& tensor, const Where& where);
+  Status size_tensor(GgufTensor& tensor, const Where& where);
   Status place_tensors();
   Status check_overlaps();
 
@@ -108,16 +137,16 @@ class Parser {
   GgufContents out_;
 };
 
-std::unexpected<Error> Parser::ends(std::string_view inside) const {
+std::unexpected<Error> Parser::ends(const Where& inside) const {
   if (header_.size() < bytes_.size()) {
     return corrupt(std::format("expected a header of at most {}: it goes on in {}",
-                               format_bytes(limits_.max_header), inside));
+                               format_bytes(limits_.max_header), inside.text()));
   }
-  return corrupt(std::format("the file ends inside {}, at byte {}", inside, bytes_.size()));
+  return corrupt(std::format("the file ends inside {}, at byte {}", inside.text(), bytes_.size()));
 }
 
 template <class T>
-Result<T> Parser::number(std::string_view inside) {
+Result<T> Parser::number(const Where& inside) {
   if (left() < sizeof(T)) return ends(inside);
   T value;
   std::memcpy(&value, header_.data() + at_, sizeof(T));
@@ -125,17 +154,18 @@ Result<T> Parser::number(std::string_view inside) {
   return value;
 }
 
-Result<std::span<const std::byte>> Parser::take(Bytes length, std::string_view inside) {
+Result<std::span<const std::byte>> Parser::take(Bytes length, const Where& inside) {
   if (left() < length) return ends(inside);
   const auto part = header_.subspan(at_, length);
   at_ += length;
   return part;
 }
 
-Result<std::string_view> Parser::text(std::uint64_t limit, std::string_view inside) {
+Result<std::string_view> Parser::text(std::uint64_t limit, const Where& inside) {
   GOGRID_ASSIGN_OR_RETURN(const auto length, number<std::uint64_t>(inside));
   if (length > limit) {
-    return corrupt(std::format("expected at most {} bytes in {}: {}", limit, inside, length));
+    return corrupt(
+        std::format("expected at most {} bytes in {}: {}", limit, inside.text(), length));
   }
   GOGRID_ASSIGN_OR_RETURN(const auto part, take(length, inside));
   return std::string_view(reinterpret_cast<const char*>(part.data()), part.size());
@@ -179,10 +209,11 @@ Status Parser::read_start() {
   return {};
 }
 
-Result<GgufType> Parser::read_type(const std::string& where) {
+Result<GgufType> Parser::read_type(const Where& where) {
   GOGRID_ASSIGN_OR_RETURN(const auto type, number<std::uint32_t>(where));
   if (type >= kTypeCount) {
-    return corrupt(std::format("{}: expected a value type below {}: {}", where, kTypeCount, type));
+    return corrupt(
+        std::format("{}: expected a value type below {}: {}", where.text(), kTypeCount, type));
   }
   return static_cast<GgufType>(type);
 }
@@ -190,11 +221,11 @@ Result<GgufType> Parser::read_type(const std::string& where) {
 Status Parser::read_keys() {
   out_.metadata.reserve(n_keys_);
   for (std::uint64_t i = 0; i < n_keys_; ++i) {
-    const std::string inside = std::format("the name of key {} of {}", i + 1, n_keys_);
+    const Where inside = Where::name_of_key(i, n_keys_);
     GOGRID_ASSIGN_OR_RETURN(const std::string_view key, text(limits_.max_key_length, inside));
-    const std::string where = "key " + quoted(key);
-    if (key.empty()) return corrupt(inside + ": expected a name: it is empty");
-    if (!is_printable(key)) return corrupt(where + ": expected printable characters");
+    const Where where = Where::key(key);
+    if (key.empty()) return corrupt(inside.text() + ": expected a name: it is empty");
+    if (!is_printable(key)) return corrupt(where.text() + ": expected printable characters");
     GOGRID_ASSIGN_OR_RETURN(const GgufType type, read_type(where));
     GOGRID_ASSIGN_OR_RETURN(GgufValue value, read_value(type, where));
     out_.metadata.emplace_back(key, std::move(value));
@@ -206,7 +237,7 @@ Status Parser::read_keys() {
   return {};
 }
 
-Result<GgufValue> Parser::read_value(GgufType type, const std::string& where) {
+Result<GgufValue> Parser::read_value(GgufType type, const Where& where) {
   const std::size_t start = at_;
   GgufValue value;
   if (type == GgufType::kString) {
@@ -221,7 +252,7 @@ Result<GgufValue> Parser::read_value(GgufType type, const std::string& where) {
   return value;
 }
 
-Result<GgufValue> Parser::read_scalar(GgufType type, const std::string& where) {
+Result<GgufValue> Parser::read_scalar(GgufType type, const Where& where) {
   GgufValue value;
   const auto store = [&]<class Wide, class T>(std::type_identity<Wide>,
                                               std::type_identity<T>) -> Status {
@@ -258,7 +289,8 @@ Result<GgufValue> Parser::read_scalar(GgufType type, const std::string& where) {
         break;
     }
     GOGRID_ASSIGN_OR_RETURN(const auto flag, number<std::uint8_t>(where));
-    if (flag > 1) return corrupt(std::format("{}: expected a bool of 0 or 1: {}", where, flag));
+    if (flag > 1)
+      return corrupt(std::format("{}: expected a bool of 0 or 1: {}", where.text(), flag));
     value.value = flag == 1;
     return {};
   };
@@ -266,16 +298,16 @@ Result<GgufValue> Parser::read_scalar(GgufType type, const std::string& where) {
   return value;
 }
 
-Result<GgufArray> Parser::read_array(const std::string& where) {
+Result<GgufArray> Parser::read_array(const Where& where) {
   GgufArray array;
   GOGRID_ASSIGN_OR_RETURN(array.type, read_type(where));
   if (array.type == GgufType::kArray) {
-    return unsupported(where + ": expected an array of plain values: an array of arrays");
+    return unsupported(where.text() + ": expected an array of plain values: an array of arrays");
   }
   GOGRID_ASSIGN_OR_RETURN(array.count, number<std::uint64_t>(where));
   if (array.count > limits_.max_array_elements - array_elements_) {
-    return corrupt(std::format("{}: expected at most {} array elements in the file: {} more", where,
-                               limits_.max_array_elements, array.count));
+    return corrupt(std::format("{}: expected at most {} array elements in the file: {} more",
+                               where.text(), limits_.max_array_elements, array.count));
   }
   array_elements_ += array.count;
   const std::size_t start = at_;
@@ -288,12 +320,12 @@ Result<GgufArray> Parser::read_array(const std::string& where) {
   array.bytes = header_.subspan(start, at_ - start);
   const auto is_bool = [](std::byte b) { return b == std::byte{0} || b == std::byte{1}; };
   if (array.type == GgufType::kBool && !std::ranges::all_of(array.bytes, is_bool)) {
-    return corrupt(where + ": expected bools of 0 or 1");
+    return corrupt(where.text() + ": expected bools of 0 or 1");
   }
   return array;
 }
 
-Status Parser::skip_strings(std::uint64_t count, const std::string& where) {
+Status Parser::skip_strings(std::uint64_t count, const Where& where) {
   for (std::uint64_t i = 0; i < count; ++i) {
     std::uint64_t length = 0;
     if (left() < sizeof length) return ends(where);
@@ -301,7 +333,7 @@ Status Parser::skip_strings(std::uint64_t count, const std::string& where) {
     at_ += sizeof length;
     if (length > limits_.max_string) {
       return corrupt(std::format("{}: expected strings of at most {} bytes: element {} has {}",
-                                 where, limits_.max_string, i, length));
+                                 where.text(), limits_.max_string, i, length));
     }
     if (left() < length) return ends(where);
     at_ += length;
@@ -341,12 +373,12 @@ Status Parser::read_tensors() {
 }
 
 Result<GgufTensor> Parser::read_tensor(std::uint64_t position) {
-  const std::string inside = std::format("the name of tensor {} of {}", position + 1, n_tensors_);
+  const Where inside = Where::name_of_tensor(position, n_tensors_);
   GgufTensor tensor;
   GOGRID_ASSIGN_OR_RETURN(tensor.name, text(kMaxTensorName, inside));
-  const std::string where = "tensor " + quoted(tensor.name);
-  if (tensor.name.empty()) return corrupt(inside + ": expected a name: it is empty");
-  if (!is_printable(tensor.name)) return corrupt(where + ": expected printable characters");
+  const Where where = Where::tensor(tensor.name);
+  if (tensor.name.empty()) return corrupt(inside.text() + ": expected a name: it is empty");
+  if (!is_printable(tensor.name)) return corrupt(where.text() + ": expected printable characters");
   GOGRID_RETURN_IF_ERROR(read_shape(tensor, where));
   GOGRID_ASSIGN_OR_RETURN(tensor.type, number<std::uint32_t>(where));
   GOGRID_RETURN_IF_ERROR(size_tensor(tensor, where));
@@ -354,40 +386,40 @@ Result<GgufTensor> Parser::read_tensor(std::uint64_t position) {
   return tensor;
 }
 
-Status Parser::read_shape(GgufTensor& tensor, const std::string& where) {
+Status Parser::read_shape(GgufTensor& tensor, const Where& where) {
   GOGRID_ASSIGN_OR_RETURN(tensor.n_dims, number<std::uint32_t>(where));
   if (tensor.n_dims < 1 || tensor.n_dims > tensor.shape.size()) {
-    return corrupt(std::format("{}: expected 1 to 4 dimensions: {}", where, tensor.n_dims));
+    return corrupt(std::format("{}: expected 1 to 4 dimensions: {}", where.text(), tensor.n_dims));
   }
   for (std::uint32_t i = 0; i < tensor.n_dims; ++i) {
     GOGRID_ASSIGN_OR_RETURN(tensor.shape[i], number<std::uint64_t>(where));
     if (tensor.shape[i] == 0) {
-      return corrupt(std::format("{}: expected at least 1 in dimension {}: 0", where, i));
+      return corrupt(std::format("{}: expected at least 1 in dimension {}: 0", where.text(), i));
     }
   }
   return {};
 }
 
 // Exact bytes of the tensor, from its type and shape.
-Status Parser::size_tensor(GgufTensor& tensor, const std::string& where) {
+Status Parser::size_tensor(GgufTensor& tensor, const Where& where) {
   // Only now may ggml be asked: it indexes a table with the number.
   const ggml_type_traits* type = tensor.type < GGML_TYPE_COUNT
                                      ? ggml_get_type_traits(static_cast<ggml_type>(tensor.type))
                                      : nullptr;
   if (type == nullptr || type->blck_size <= 0 || type->type_size == 0) {
-    return unsupported(
-        std::format("{}: expected a tensor type that this build knows: {}", where, tensor.type));
+    return unsupported(std::format("{}: expected a tensor type that this build knows: {}",
+                                   where.text(), tensor.type));
   }
   tensor.type_name = type->type_name;
   if (tensor.type == GGML_TYPE_Q8_1 || tensor.type == GGML_TYPE_Q8_K) {
     return unsupported(
-        std::format("{}: expected a type for weights: {} is for intermediate results", where,
+        std::format("{}: expected a type for weights: {} is for intermediate results", where.text(),
                     tensor.type_name));
   }
   const auto block = static_cast<std::uint64_t>(type->blck_size);
   if (tensor.shape[0] % block != 0) {
-    return corrupt(std::format("{}: expected rows of a multiple of {} elements for {}: {}", where,
-                               block, tensor.type_name, tensor.shape[0]));
+    return corrupt(std::format("{}: expected rows of a multiple of {} elements for {}: {}",
+                               where.text(), block, tensor.type_name, tensor.shape[0]));
   }
   std::optional<std::uint64_t> elements = 1;
   for (const std::uint64_t dimension : tensor.shape) {
@@ -396,7 +428,7 @@ Status Parser::size_tensor(GgufTensor& tensor, const std::string& where) {
   const auto size = elements ? checked_mul(*elements / block, type->type_size) : std::nullopt;
   // ggml counts in signed 64 bits.
   if (!size || std::max(*elements, *size) > std::numeric_limits<std::int64_t>::max()) {
-    return corrupt(where + ": expected a size that fits into 63 bits");
+    return corrupt(where.text() + ": expected a size that fits into 63 bits");
   }
   tensor.size = *size;
   return {};
@@ -407,16 +439,16 @@ Status Parser::place_tensors() {
   const auto data_offset = align_up(at_, out_.alignment);
   out_.data_offset = *data_offset;  // at_ is at most max_header
   for (GgufTensor& tensor : out_.tensors) {
-    const std::string where = "tensor " + quoted(tensor.name);
+    const Where where = Where::tensor(tensor.name);
     if (tensor.offset % out_.alignment != 0) {
-      return corrupt(std::format("{}: expected an offset that is a multiple of {}: {}", where,
-                                 out_.alignment, tensor.offset));
+      return corrupt(std::format("{}: expected an offset that is a multiple of {}: {}",
+                                 where.text(), out_.alignment, tensor.offset));
     }
     const auto start = checked_add(out_.data_offset, tensor.offset);
     const auto end = start ? checked_add(*start, tensor.size) : std::nullopt;
     if (!end || *end > bytes_.size()) {
       return corrupt(std::format("{}: expected {} bytes at data offset {}: the file has {} bytes",
-                                 where, tensor.size, tensor.offset, bytes_.size()));
+                                 where.text(), tensor.size, tensor.offset, bytes_.size()));
     }
     tensor.offset = *start;
   }
