@@ -202,9 +202,12 @@ std::expected<void, Refusal> Batcher::Impl::submit(Submission submission) {
 }
 
 void Batcher::Impl::drain(TimePoint deadline) {
+  {
+    MutexLock lock(mu_);
+    draining_ = true;
+  }
   if (!thread_.joinable()) return end_queue({ErrorCode::kUnavailable, "[batcher] draining"});
   MutexLock lock(mu_);
-  draining_ = true;
   while (!queue_.empty() || open_ > 0) {
     if (clock_.now() >= deadline && !abort_) {
       abort_ = Error{ErrorCode::kUnavailable, "[batcher] an end before the drain deadline: none"};

@@ -40,8 +40,10 @@ Delta DeltaBuilder::take() { return std::exchange(ready_, {}); }
 
 Delta DeltaBuilder::finish() {
   if (!stopped_) {
-    ready_.text += assembler_.finish();
-    release_events(pushed_, true);
+    auto output = assembler_.finish();
+    ready_.text += output.text;
+    stopped_ = output.stopped;
+    release_events(assembler_.released(), true);
   }
   return take();
 }

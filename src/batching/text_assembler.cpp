@@ -17,38 +17,43 @@ std::size_t less(std::size_t a, std::size_t b) { return a > b ? a - b : 0; }
 TextAssembler::TextAssembler(std::vector<std::string> stop)
     : matcher_(only_valid(std::move(stop))) {}
 
+bool TextAssembler::match(const std::string& decoded) {
+  for (const char byte : decoded) {
+    pending_.push_back(byte);
+    const std::size_t stop = matcher_.push(byte);
+    if (stop == 0) continue;
+    ended_ = true;
+    released_ = less(pushed_, stop);
+    pending_.resize(pending_.size() - stop);
+    return true;
+  }
+  return false;
+}
+
 TextAssembler::Output TextAssembler::push(std::string_view piece) {
-  Output output;
-  if (ended_) return output;
+  if (ended_) return {};
   std::string decoded;
-  for (const char raw : piece) {
+  for (const char byte : piece) {
     ++pushed_;
     decoded.clear();
-    decoder_.push(raw, decoded);
-    for (const char byte : decoded) {
-      pending_.push_back(byte);
-      const std::size_t stop = matcher_.push(byte);
-      if (stop == 0) continue;
-      ended_ = output.stopped = true;
-      released_ = less(pushed_, stop);
-      pending_.resize(pending_.size() - stop);
-      output.text = std::exchange(pending_, {});
-      return output;
-    }
+    decoder_.push(byte, decoded);
+    if (match(decoded)) return {std::exchange(pending_, {}), true};
   }
   const std::size_t held = matcher_.partial();
-  output.text = pending_.substr(0, pending_.size() - held);
+  Output output{pending_.substr(0, pending_.size() - held), false};
   pending_.erase(0, pending_.size() - held);
   released_ = less(pushed_, held + decoder_.pending());
   return output;
 }
 
-std::string TextAssembler::finish() {
+TextAssembler::Output TextAssembler::finish() {
   if (ended_) return {};
+  std::string decoded;
+  decoder_.finish(decoded);
+  const bool stopped = match(decoded);
+  if (!stopped) released_ = pushed_;
   ended_ = true;
-  decoder_.finish(pending_);
-  released_ = pushed_;
-  return std::exchange(pending_, {});
+  return {std::exchange(pending_, {}), stopped};
 }
 
 }  // namespace gogrid

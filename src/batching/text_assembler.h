@@ -26,14 +26,18 @@ class TextAssembler {
   // is completed first ends the text, the longest if several end at the same byte. Nothing comes
   // after the end.
   Output push(std::string_view piece);
-  // What was held back, at the end of generation.
-  std::string finish();
+  // What was held back, at the end of generation. An incomplete character becomes U+FFFD, which may
+  // complete a stop string.
+  Output finish();
 
   // Of all bytes pushed, how many have come out as text; at the end by a stop string, where it
   // began.
   std::size_t released() const { return released_; }
 
  private:
+  // Adds decoded bytes to pending_. True when they complete a stop string.
+  bool match(const std::string& decoded);
+
   Utf8Decoder decoder_;
   StopMatcher matcher_;
   std::string pending_;  // decoded, perhaps the beginning of a stop string
