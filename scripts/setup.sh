@@ -22,8 +22,11 @@ build_packages=(
   libminja-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
   libsodium-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip)
-check_packages=(clang clang-format clang-tidy libclang-rt-dev shellcheck llama.cpp-tools)
-bench_packages=(llama.cpp-tools llama.cpp-tools-extra)
+check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools)
+bench_packages=(llama.cpp-tools-extra libggml0-backend-rpc)
+# Being installed is not enough where a base system has an older one: its linker cannot link what g++-16 emits, and its
+# libraries are built for another standard library.
+minimum_versions=(binutils=2.45 cmake=3.28 libgtest-dev=1.15 libgmock-dev=1.15 libbenchmark-dev=1.9)
 
 dry_run=false
 packages=("${build_packages[@]}" "${check_packages[@]}")
@@ -52,10 +55,12 @@ for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$status" = installed ] || missing+=("$package")
 done
-# The base system's older binutils cannot link what g++-16 emits, so being installed is not enough.
-if dpkg --compare-versions "$(dpkg-query -W -f '${Version}' binutils 2>/dev/null || echo 0)" lt 2.45; then
-  case " ${missing[*]:-} " in *" binutils "*) ;; *) missing+=(binutils) ;; esac
-fi
+for entry in "${minimum_versions[@]}"; do
+  installed=$(dpkg-query -W -f '${Version}' "${entry%%=*}" 2>/dev/null || true)
+  [ -n "$installed" ] || continue  # in `missing` already
+  # An epoch ("1:0.7") is not part of what upstream calls its version.
+  dpkg --compare-versions "${installed#*:}" ge "${entry#*=}" || missing+=("${entry%%=*}")
+done
 if [ "${#missing[@]}" -eq 0 ]; then
   say "everything is in place"
   exit 0
