@@ -53,7 +53,7 @@ Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegi
   const auto note = [](std::string_view text) { log::info("calibration", {{"note", text}}); };
   GOGRID_ASSIGN_OR_RETURN(const auto budgets,
                           calibrate(file, profile, source.digest, devices, factory, slices,
-                                    workspace.measurements(), note));
+                                    workspace.measurements(), SteadyClock(), note));
   const PlanQuestion question = question_of(source, profile, placement);
   auto plan = placement.split.empty() ? plan_stages(profile, budgets, question)
                                       : plan_by_hand(profile, budgets, question, placement.split);

@@ -27,6 +27,7 @@ struct Device {
       memory_budget;       // set by --device …:memory=…; placement plans within min(budget, free)
   std::vector<int> cores;  // CPU only: the cores its threads are pinned to; never empty for a CPU
   bool pinned = false;  // cores were given by the user (or several CPU devices share the machine)
+  bool named = false;   // the user asked for it, instead of taking all there are
   std::vector<std::string> notes;  // what a person should know: "software renderer: for tests only"
   std::size_t ggml_index = 0;      // ggml_backend_dev_get(ggml_index)
 };

@@ -51,6 +51,7 @@ Result<Device> device_of(const DeviceSpec& spec, std::span<const Device> found) 
   }
   Device device = *base;
   device.id = spec.id;
+  device.named = true;
   device.memory_budget = spec.memory;
   if (!spec.cores.empty()) {
     device.cores = spec.cores;

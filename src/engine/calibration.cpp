@@ -1,247 +1,196 @@
 #include "engine/calibration.h"
 
+#include <ggml.h>
 #include <llama.h>
 
 #include <algorithm>
-#include <array>
-#include <nlohmann/json.hpp>
+#include <exception>
+#include <format>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 
-#include "base/files.h"
-#include "base/sha256.h"
+#include "device/device_selection.h"
+#include "engine/calibration_cache.h"
+#include "engine/stage_timer.h"
+#include "model/memory_estimator.h"
+#include "placement/speed_fit.h"
 
 namespace gogrid {
 namespace {
 
-using Json = nlohmann::json;
+// A device gets about two seconds, over at most three stages.
+constexpr Duration kTimePerStage = std::chrono::milliseconds(600);
+// A slice of so many bytes does not fit in a processor's cache, and takes so long that the cost of
+// a call is nothing beside it.
+constexpr Bytes kLargeSlice = 96 * kMiB;
+// Nothing tells how much a device holds: plan as if it held anything.
+constexpr Bytes kUnbounded = UINT64_MAX / 8;
 
-constexpr std::array<std::uint32_t, 3> kBatches{1, 4, 16};
-constexpr std::uint32_t kSlots = 16;
-constexpr std::uint32_t kContext = 256;
-constexpr std::uint32_t kPrefillRows = 128;
-constexpr int kWarmUps = 2;
-constexpr int kRepeats = 7;
-// Enough layers that a step's fixed cost weighs little, few enough that loading them is quick.
-constexpr Bytes kMaxMeasuredBytes = kGiB;
-constexpr Bytes kMaxCacheFile = 64 * kKiB;
-
-// What one range of layers was measured to cost.
-struct RangeCost {
-  StepCost step;
-  double prefill_row_ms = 0.0;
+struct Ranges {
+  LayerRange middle;
+  std::optional<LayerRange> last;
+  std::optional<LayerRange> more;
 };
 
-struct MeasuredRanges {
-  LayerRange head;  // the last layers and the head
-  std::optional<LayerRange>
-      body;  // the first layers; none: the model cannot be cut, `head` is the whole of it
-};
-
-MeasuredRanges choose_ranges(const ModelProfile& profile) {
-  const auto& cuts = profile.allowed_cuts;
-  if (cuts.empty()) return {{0, profile.n_layers}, std::nullopt};
-  std::uint32_t last = cuts.front();
-  Bytes bytes = 0;
-  std::uint32_t layer = 0;
-  for (const std::uint32_t cut : cuts) {
-    for (; layer < cut; ++layer) bytes += profile.layer_weights[layer];
-    if (bytes <= kMaxMeasuredBytes && cut <= std::max(cuts.front(), profile.n_layers / 3))
-      last = cut;
-  }
-  return {{cuts.back(), profile.n_layers}, LayerRange{0, last}};
+Bytes weight_of(const ModelProfile& profile, LayerRange layers) {
+  Bytes sum = 0;
+  for (std::uint32_t i = layers.first; i < layers.last; ++i) sum += profile.layer_weights[i];
+  return sum;
 }
 
-// Runs steps on one stage. Positions go on from step to step, as in a stream.
-class Probe {
- public:
-  Probe(Stage& stage, const ModelProfile& profile, LayerRange range)
-      : stage_(stage),
-        n_embd_(profile.n_embd),
-        first_(range.first == 0),
-        last_(range.last == profile.n_layers) {}
+// The slices to run: one piece of the model's pattern from the middle, the last piece with the
+// head, and where a piece is small, as many layers as make a large slice.
+Ranges choose_ranges(const ModelProfile& profile) {
+  if (profile.allowed_cuts.empty()) return {{0, profile.n_layers}, {}, {}};
+  std::vector<std::uint32_t> bounds = profile.allowed_cuts;
+  bounds.insert(bounds.begin(), 0);
+  bounds.push_back(profile.n_layers);
+  const std::size_t pieces = bounds.size() - 1;
+  const std::size_t middle = (pieces - 1) / 2;
+  Ranges ranges;
+  ranges.middle = {bounds[middle], bounds[middle + 1]};
+  ranges.last = {bounds[pieces - 1], bounds[pieces]};
+  if (weight_of(profile, ranges.middle) >= kLargeSlice) return ranges;
+  const auto large = std::ranges::find_if(bounds, [&](std::uint32_t bound) {
+    return weight_of(profile, {0, bound}) >= kLargeSlice && bound > ranges.middle.size();
+  });
+  ranges.more = {0, large == bounds.end() ? profile.n_layers : *large};
+  return ranges;
+}
 
-  Result<RangeCost> measure() {
-    RangeCost cost;
-    std::vector<StepTime> times;
-    for (const std::uint32_t batch : kBatches) {
-      GOGRID_ASSIGN_OR_RETURN(const double ms, median_ms(batch));
-      times.push_back({static_cast<double>(batch), ms});
-    }
-    cost.step = fit_step_cost(times);
-    GOGRID_ASSIGN_OR_RETURN(const double prefill, prefill_ms());
-    cost.prefill_row_ms = prefill / kPrefillRows;
-    return cost;
-  }
+std::string library_version() {
+  return std::format("{} {} {}", llama_version(), ggml_version(), llama_print_system_info());
+}
+
+class Calibrator {
+ public:
+  Calibrator(const GgufFile& file, const ModelProfile& profile, std::string_view digest,
+             StageFactory& factory, SliceCache& slices, const Clock& clock)
+      : file_(file),
+        profile_(profile),
+        digest_(digest),
+        factory_(factory),
+        slices_(slices),
+        clock_(clock),
+        ranges_(choose_ranges(profile)) {}
+
+  // On a thread of its own: a CPU device pins the thread of its stages.
+  Result<DeviceBudget> measure(const Device& device);
+
+  // Of what has to be run; larger than its memory: nothing can be measured, nor placed there.
+  Bytes needed() const;
 
  private:
-  Result<double> median_ms(std::uint32_t batch) {
-    std::vector<double> times;
-    for (int i = 0; i < kWarmUps + kRepeats; ++i) {
-      StageInput input;
-      for (std::uint32_t slot = 0; slot < batch; ++slot) add_row(input, static_cast<SlotId>(slot));
-      GOGRID_ASSIGN_OR_RETURN(const double ms, run(input));
-      if (i >= kWarmUps) times.push_back(ms);
-    }
-    std::ranges::nth_element(times, times.begin() + kRepeats / 2);
-    return times[kRepeats / 2];
-  }
+  Result<DeviceBudget> measure_here(const Device& device);
+  Result<SliceTimings> run(const Device& device, LayerRange layers);
 
-  Result<double> prefill_ms() {
-    double best = 0.0;
-    for (int i = 0; i < 2; ++i) {  // the first one allocates
-      StageInput input;
-      input.kv_ops.push_back({KvOp::Kind::kTruncate, 0, 0, 0});
-      positions_[0] = 0;
-      for (std::uint32_t row = 0; row < kPrefillRows; ++row)
-        add_row(input, 0, row + 1 == kPrefillRows);
-      GOGRID_ASSIGN_OR_RETURN(best, run(input));
-    }
-    return best;
-  }
-
-  void add_row(StageInput& input, SlotId slot, bool wants_output = true) {
-    const bool output = wants_output && last_;
-    input.rows.push_back({slot, positions_[static_cast<std::size_t>(slot)]++, 1, output});
-    if (!first_) input.hidden.insert(input.hidden.end(), n_embd_, 0.01F);
-    if (!output) return;
-    static const auto greedy =
-        std::make_shared<const SamplingSpec>(SamplingSpec{.temperature = 0.0F, .logit_bias = {}});
-    input.outputs.push_back({.sampling = greedy, .history = {}});
-  }
-
-  Result<double> run(StageInput& input) {
-    input.step = ++step_;
-    const auto begin = std::chrono::steady_clock::now();
-    auto output = stage_.forward(input, {});
-    if (!output) return std::unexpected(std::move(output).error());
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
-        .count();
-  }
-
-  Stage& stage_;
-  const std::uint32_t n_embd_;
-  const bool first_;
-  const bool last_;
-  std::array<std::int32_t, kSlots> positions_{};
-  std::uint64_t step_ = 0;
+  const GgufFile& file_;
+  const ModelProfile& profile_;
+  const std::string_view digest_;
+  StageFactory& factory_;
+  SliceCache& slices_;
+  const Clock& clock_;
+  const Ranges ranges_;
 };
 
-struct Calibrator {
-  const GgufFile& file;
-  const ModelProfile& profile;
-  std::string_view digest;
-  StageFactory& factory;
-  SliceCache& slices;
-
-  Result<RangeCost> measure(const Device& device, LayerRange range) const {
-    StageSpec spec;
-    spec.model = profile.name;
-    spec.path = file.path();
-    spec.layers = range;
-    spec.n_layers = profile.n_layers;
-    spec.device = device;
-    spec.context = kContext;
-    spec.parallel = kSlots;
-    spec.max_step_rows = kPrefillRows;
-    spec.embedding_scale = profile.embedding_scale;
-    if (!spec.is_whole()) {
-      GOGRID_ASSIGN_OR_RETURN(spec.slice, slices.get(file, digest, range));
-      spec.path = spec.slice->path();
-      if (spec.is_first()) spec.embedding_source = file.path();
-    }
-    // A stage is made, called and destroyed on one thread of its own: it pins that thread.
-    std::optional<Result<RangeCost>> cost;
-    std::jthread([&] {
-      auto stage = factory.make(spec, [](double) {}, {});
-      cost = stage ? Probe(**stage, profile, range).measure() : std::unexpected(stage.error());
-    }).join();
-    return *std::move(cost);
-  }
-
-  Result<DeviceBudget> measure(const Device& device) const {
-    const MeasuredRanges ranges = choose_ranges(profile);
-    DeviceBudget budget;
-    GOGRID_ASSIGN_OR_RETURN(const RangeCost head, measure(device, ranges.head));
-    const double head_layers = ranges.head.size();
-    if (!ranges.body) {
-      budget.layer_read_ms = head.step.read_ms / head_layers;
-      budget.layer_row_ms = head.step.row_ms / head_layers;
-      budget.prefill_row_ms = head.prefill_row_ms / head_layers;
-      return budget;
-    }
-    GOGRID_ASSIGN_OR_RETURN(const RangeCost body, measure(device, *ranges.body));
-    const double body_layers = ranges.body->size();
-    budget.layer_read_ms = body.step.read_ms / body_layers;
-    budget.layer_row_ms = body.step.row_ms / body_layers;
-    budget.prefill_row_ms = body.prefill_row_ms / body_layers;
-    budget.head_read_ms = std::max(0.0, head.step.read_ms - budget.layer_read_ms * head_layers);
-    budget.head_row_ms = std::max(0.0, head.step.row_ms - budget.layer_row_ms * head_layers);
-    return budget;
-  }
-};
-
-// What decides the speed: another file, device, set of cores or libllama is measured anew.
-std::string cache_key(std::string_view digest, const Device& device) {
-  Sha256 hash;
-  hash.update(std::string("calibration 1\n") + std::string(digest) + "\n" + device.backend + "\n" +
-              device.name + "\n" + llama_version() + "\n");
-  for (const int core : device.cores) hash.update(std::to_string(core) + ",");
-  return hash.finish() + ".json";
+Bytes Calibrator::needed() const {
+  const auto of = [&](LayerRange layers) {
+    return estimate_memory(profile_, {.layers = layers,
+                                      .context = kTimedContext,
+                                      .parallel = kTimedSlots,
+                                      .max_step_rows = kTimedRows})
+        .total();
+  };
+  return std::max({of(ranges_.middle), ranges_.last ? of(*ranges_.last) : 0,
+                   ranges_.more ? of(*ranges_.more) : 0});
 }
 
-constexpr std::array<std::pair<const char*, double DeviceBudget::*>, 5> kFields{
-    {{"layer_read_ms", &DeviceBudget::layer_read_ms},
-     {"layer_row_ms", &DeviceBudget::layer_row_ms},
-     {"head_read_ms", &DeviceBudget::head_read_ms},
-     {"head_row_ms", &DeviceBudget::head_row_ms},
-     {"prefill_row_ms", &DeviceBudget::prefill_row_ms}}};
-
-std::optional<DeviceBudget> read_cached(const std::filesystem::path& path) {
-  const auto text = read_file(path, kMaxCacheFile);
-  if (!text) return std::nullopt;
-  const Json json = Json::parse(*text, nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  DeviceBudget budget;
-  for (const auto& [name, member] : kFields) {
-    if (!json.contains(name) || !json[name].is_number()) return std::nullopt;
-    budget.*member = json[name].get<double>();
+Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
+  StageSpec spec;
+  spec.model = profile_.name;
+  spec.path = file_.path();
+  spec.layers = layers;
+  spec.n_layers = profile_.n_layers;
+  spec.device = device;
+  spec.context = kTimedContext;
+  spec.parallel = kTimedSlots;
+  spec.max_step_rows = kTimedRows;
+  spec.embedding_scale = profile_.embedding_scale;
+  if (!spec.is_whole()) {
+    GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers));
+    spec.path = spec.slice->path();
+    spec.embedding_source = file_.path();
   }
+  return time_stage(spec, profile_, factory_, clock_, kTimePerStage);
+}
+
+Result<DeviceBudget> Calibrator::measure_here(const Device& device) {
+  Measured measured;
+  GOGRID_ASSIGN_OR_RETURN(measured.middle, run(device, ranges_.middle));
+  // As one stage: what the head costs is spread over the layers.
+  if (!ranges_.last) measured.middle.head = false;
+  if (ranges_.last) {
+    GOGRID_ASSIGN_OR_RETURN(measured.last, run(device, *ranges_.last));
+  }
+  if (ranges_.more) {
+    GOGRID_ASSIGN_OR_RETURN(measured.more, run(device, *ranges_.more));
+  }
+  DeviceBudget budget;
+  set_speeds(measured, budget);
   return budget;
 }
 
-Status write_cached(const std::filesystem::path& path, const DeviceBudget& budget) {
-  Json json = Json::object();
-  for (const auto& [name, member] : kFields) json[name] = budget.*member;
-  return write_file(path, json.dump());
+Result<DeviceBudget> Calibrator::measure(const Device& device) {
+  Result<DeviceBudget> result = fail(ErrorCode::kInternal, "[calibration] not run");
+  std::thread([&] {
+    try {
+      result = measure_here(device);
+    } catch (const std::exception& error) {
+      result = fail(ErrorCode::kInternal,
+                    "[calibration] on " + device.id + ": " + std::string(error.what()));
+    }
+  }).join();
+  return result;
 }
 
-Bytes plannable_memory(const Device& device) {
-  // A driver that tells neither is planned for what the user said, or not at all.
-  const Bytes free = device.memory_free.value_or(device.memory_total.value_or(0));
-  if (!device.memory_budget) return free;
-  return free == 0 ? *device.memory_budget : std::min(free, *device.memory_budget);
+bool is_last_resort(const Device& device) {
+  return !device.named && is_software_renderer(device.name);
+}
+
+std::string describe(const DeviceBudget& budget) {
+  return std::format(
+      "a layer {:.3f} ms and {:.3f} a row, the head {:.3f} and {:.3f}, {:.3f} a step",
+      budget.layer_read_ms, budget.layer_row_ms, budget.head_read_ms, budget.head_row_ms,
+      budget.call_ms);
 }
 
 }  // namespace
 
-StepCost fit_step_cost(std::span<const StepTime> times) {
-  double n = 0, sum_b = 0, sum_t = 0, sum_bb = 0, sum_bt = 0;
-  for (const auto& [rows, ms] : times) {
-    n += 1;
-    sum_b += rows;
-    sum_t += ms;
-    sum_bb += rows * rows;
-    sum_bt += rows * ms;
+std::vector<Bytes> plannable_memory(std::span<const Device> devices) {
+  Bytes budgeted = 0;
+  std::size_t sharing = 0;
+  for (const Device& device : devices) {
+    if (device.kind != DeviceKind::kCpu) continue;
+    if (device.memory_budget) {
+      budgeted = checked_add(budgeted, *device.memory_budget).value_or(UINT64_MAX);
+    } else {
+      ++sharing;
+    }
   }
-  const double spread = n * sum_bb - sum_b * sum_b;
-  if (n == 0) return {};
-  if (spread <= 0) return {sum_t / n, 0.0};
-  StepCost cost;
-  cost.row_ms = std::max(0.0, (n * sum_bt - sum_b * sum_t) / spread);
-  cost.read_ms = (sum_t - cost.row_ms * sum_b) / n;
-  if (cost.read_ms >= 0) return cost;
-  return {0.0, sum_bt / sum_bb};
+  std::vector<Bytes> result;
+  for (const Device& device : devices) {
+    const auto free = device.memory_free ? device.memory_free : device.memory_total;
+    Bytes memory = free.value_or(kUnbounded);
+    if (device.memory_budget) {
+      memory = std::min(memory, *device.memory_budget);
+    } else if (device.kind == DeviceKind::kCpu && free) {
+      memory = (memory - std::min(memory, budgeted)) / sharing;
+    }
+    result.push_back(memory);
+  }
+  return result;
 }
 
 Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelProfile& profile,
@@ -249,21 +198,41 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
                                             std::span<const Device> devices, StageFactory& factory,
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
-                                            const std::function<void(std::string_view)>& note) {
-  const Calibrator calibrator{file, profile, digest, factory, slices};
+                                            const Clock& clock, const CalibrationNote& note) {
+  Calibrator calibrator(file, profile, digest, factory, slices, clock);
+  const CalibrationCache cache(cache_folder, library_version());
+  const std::vector<Bytes> memory = plannable_memory(devices);
+  const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);
   std::vector<DeviceBudget> budgets;
-  for (const Device& device : devices) {
-    const std::filesystem::path cached = cache_folder / cache_key(digest, device);
-    auto budget = read_cached(cached);
-    if (!budget) {
-      note("measuring " + device.id + " (" + device.name + ")");
-      GOGRID_ASSIGN_OR_RETURN(budget, calibrator.measure(device));
-      GOGRID_RETURN_IF_ERROR(write_cached(cached, *budget));
+  std::optional<Error> first_error;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const Device& device = devices[i];
+    DeviceBudget budget;
+    if (memory[i] == kUnbounded) note(device.id + ": its memory is unknown and no bound");
+    if (is_last_resort(device) && !only_last_resorts) {
+      budget.last_resort = true;
+      note(device.id + ": renders in software, not measured");
+    } else if (auto kept = cache.find(digest, device)) {
+      budget = *kept;
+      note(device.id + ": " + describe(budget) + " (measured before)");
+    } else if (profile.allowed_cuts.empty() && calibrator.needed() > memory[i]) {
+      note(device.id + ": cannot hold the model, not measured");
+    } else {
+      auto measured = calibrator.measure(device);
+      if (!measured) {
+        note(device.id + ": left out: " + measured.error().message);
+        if (!first_error) first_error = std::move(measured).error();
+        continue;
+      }
+      budget = *measured;
+      note(device.id + ": " + describe(budget));
+      if (auto stored = cache.keep(digest, device, budget); !stored) note(stored.error().message);
     }
-    budget->id = device.id;
-    budget->memory = plannable_memory(device);
-    budgets.push_back(*std::move(budget));
+    budget.id = device.id;
+    budget.memory = memory[i];
+    budgets.push_back(std::move(budget));
   }
+  if (budgets.empty() && first_error) return std::unexpected(*std::move(first_error));
   return budgets;
 }
 

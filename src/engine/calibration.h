@@ -1,4 +1,4 @@
-// How fast a device is for a model: measured once on a few of its layers, kept in a folder.
+// Measures what a model's layers and its head cost on each device, for the planner.
 #pragma once
 
 #include <filesystem>
@@ -7,37 +7,38 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "device/device.h"
 #include "model/gguf_file.h"
-#include "model/gguf_slicer.h"
 #include "model/model_profile.h"
+#include "model/slice_cache.h"
 #include "placement/planner.h"
 #include "stage/stage.h"
 
 namespace gogrid {
 
-// One budget a device, in their order. A device is measured with a slice of some first layers and
-// one of the last layers and the head (a model that cannot be cut: whole), at 1, 4 and 16 rows and
-// with one prefill; w and c come from a least-squares fit. Takes about a second a device; the
-// result is read back next time (same file, device, cores and libllama). `note` is told what is
-// being done. kIo, or the first stage's error.
+// Told a line for each device: what was measured, taken from the cache, or left out and why.
+using CalibrationNote = std::function<void(std::string_view)>;
+
+// One budget for each device that works, in order. Runs two or three small slices of the model on
+// each, one device after the other (about two seconds each), on threads of its own; a model that
+// cannot be cut is run as a whole where it fits. Results are kept in `cache_folder`, by model,
+// device and library version; a result that cannot be kept is only a note.
+//
+// A device whose stages cannot be made is left out with a note; the error of the first when none is
+// left. A renderer in software that nobody named is not measured beside other devices.
+//
+// `digest`: SHA-256 of the file. `clock` measures.
 Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelProfile& profile,
                                             std::string_view digest,
                                             std::span<const Device> devices, StageFactory& factory,
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
-                                            const std::function<void(std::string_view)>& note);
+                                            const Clock& clock, const CalibrationNote& note);
 
-// t(b) = w + c * b through the points, neither negative. Pure.
-struct StepCost {
-  double read_ms = 0.0;  // w
-  double row_ms = 0.0;   // c
-};
-struct StepTime {
-  double rows = 0.0;
-  double ms = 0.0;
-};
-StepCost fit_step_cost(std::span<const StepTime> times);
+// What may be planned on each device: its budget, at most what is free. CPU devices without a
+// budget share what is free evenly; unknown memory is no bound.
+std::vector<Bytes> plannable_memory(std::span<const Device> devices);
 
 }  // namespace gogrid

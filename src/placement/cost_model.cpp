@@ -28,7 +28,8 @@ double period_ms(std::span<const PlacedRange> stages, std::span<const double> ti
 
 double step_ms(const PlacedRange& range, std::uint32_t n_layers, double rows) {
   const DeviceBudget& device = *range.device;
-  double ms = range.layers.size() * (device.layer_read_ms + device.layer_row_ms * rows);
+  double ms = device.call_ms;
+  ms += range.layers.size() * (device.layer_read_ms + device.layer_row_ms * rows);
   if (range.layers.last == n_layers) ms += device.head_read_ms + device.head_row_ms * rows;
   return std::max(ms, kLeastMs);
 }

@@ -1,6 +1,7 @@
 // Decides the plan. Pure: the same inputs give the same plan, nothing is read or written.
 //
-// Cost model (measured): a stage's step over b rows takes t(b) = w + c * b. One stage: X_one = B /
+// Cost model (measured): a stage's step over b rows takes t(b) = w + c * b, where w and c are sums
+// over its layers, and w has a fixed cost besides. One stage: X_one = B /
 // sum t_s(B). Pipeline with G groups: X_pipe = (B/G) / max(max_s t_s(B/G), (sum_s t_s(B/G) + hops)
 // / G).
 #pragma once
@@ -22,6 +23,7 @@ namespace gogrid {
 struct DeviceBudget {
   std::string id;
   Bytes memory = 0;  // what may be planned; min(budget, free). "Unknown" is the caller's to resolve
+  double call_ms = 0.0;         // fixed cost of a step, however many layers
   double layer_read_ms = 0.0;   // w of one layer: reading its weights once
   double layer_row_ms = 0.0;    // c of one layer: one more row
   double head_read_ms = 0.0;    // w of the head (last stage)

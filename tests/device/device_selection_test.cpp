@@ -39,6 +39,7 @@ TEST(DeviceSelection, IsEverythingWhenNothingIsNamed) {
   ASSERT_TRUE(devices);
   ASSERT_EQ(devices->size(), 2U);
   EXPECT_FALSE(devices->back().pinned);
+  EXPECT_FALSE(devices->back().named);
 }
 
 TEST(DeviceSelection, IsInTheOrderOfTheUser) {
@@ -47,6 +48,7 @@ TEST(DeviceSelection, IsInTheOrderOfTheUser) {
   EXPECT_EQ(devices->at(0).id, "cpu0");
   EXPECT_EQ(devices->at(0).memory_budget, kGiB);
   EXPECT_EQ(devices->at(1).id, "vulkan0");
+  EXPECT_TRUE(devices->at(1).named);
   EXPECT_EQ(devices->at(1).memory_budget, std::nullopt);
 }
 

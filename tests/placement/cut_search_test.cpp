@@ -42,6 +42,7 @@ Problem random_problem(std::uint32_t seed) {
     // Few different speeds, so that ties are common.
     problem.devices.push_back({.id = std::string(1, static_cast<char>('a' + i)),
                                .memory = pick(4, 60) * kMiB,
+                               .call_ms = pick(0, 2) * 0.25,
                                .layer_read_ms = pick(0, 3) * 0.5,
                                .layer_row_ms = pick(1, 4) * 0.25,
                                .head_read_ms = pick(0, 2) * 0.5,
