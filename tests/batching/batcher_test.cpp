@@ -426,6 +426,21 @@ TEST(Batcher, CountsWhatItDid) {
   EXPECT_EQ(grid.batcher().stages().at(0).steps, 20U);
 }
 
+TEST(Batcher, MeasuresForMetricsWhenGivenSome) {
+  Metrics metrics;
+  GridSetup setup;
+  setup.options.metrics = &metrics;
+  setup.options.model = "fake";
+  Grid grid(setup);
+  grid.start();
+  ASSERT_TRUE(grid.send(make_request(make_prompt(30), 10))->wait_for_end());
+  grid.destroy_batcher();
+  const std::string text = metrics.expose();
+  EXPECT_THAT(text, HasSubstr("gogrid_time_to_first_token_seconds_count{model=\"fake\"} 1"));
+  EXPECT_THAT(text, HasSubstr("gogrid_inter_token_seconds_count{model=\"fake\"} 9"));
+  EXPECT_THAT(text, HasSubstr("gogrid_queue_wait_seconds_count{model=\"fake\"} 1"));
+}
+
 // ---- thousands of streams of all kinds
 
 struct Stress {
