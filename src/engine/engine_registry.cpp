@@ -19,6 +19,8 @@ constexpr Duration kLastBackOff = std::chrono::seconds(5);
 // How soon the failure of an engine is noticed (its own requests learn of it at once).
 constexpr Duration kLookInterval = std::chrono::milliseconds(200);
 constexpr std::chrono::milliseconds kRetryAfter{2000};
+// An engine that served so long has its tries back: a fault a month is no reason to give up.
+constexpr Duration kHealthyAfter = std::chrono::minutes(1);
 
 }  // namespace
 
@@ -102,6 +104,7 @@ class EngineRegistry::Impl {
     int reloads = 0;
     bool wanted = true;  // to be loaded at `due`
     TimePoint due;
+    TimePoint ready_since;
   };
 
   static Error not_ready(const ModelStatus& status) {
@@ -155,7 +158,9 @@ class EngineRegistry::Impl {
     for (const auto& entry : entries_) {
       if (entry->status.state != ModelState::kReady) continue;
       const auto failure = entry->status.engine->failure();
-      if (failure) schedule_reload(*entry, *failure);
+      if (!failure) continue;
+      if (clock_.now() - entry->ready_since >= kHealthyAfter) entry->reloads = 0;
+      schedule_reload(*entry, *failure);
     }
   }
 
@@ -189,6 +194,8 @@ class EngineRegistry::Impl {
     auto engine = load_safely(entry.loader, progress, stop);
     MutexLock lock(mu_);
     if (!engine) return schedule_reload(entry, engine.error());
+    if (stop.stop_requested()) return retired_.push_back(*std::move(engine));  // nobody drains it
+    entry.ready_since = clock_.now();
     entry.status.engine = *std::move(engine);
     entry.status.state = ModelState::kReady;
     entry.status.progress = 1.0;

@@ -30,8 +30,8 @@ using EngineLoader =
     std::function<Result<std::unique_ptr<TextEngine>>(const LoadProgress&, std::stop_token)>;
 
 // Thread-safe. Loads one model at a time, in the order they were added. An engine whose pipeline
-// fails becomes kFailed and is loaded again after a back-off (100 ms doubling to 5 s, 3 tries); its
-// status says so.
+// fails becomes kFailed and is loaded again after a back-off (100 ms doubling to 5 s, 3 tries, and
+// 3 more once it has served for a minute); its status says so.
 class EngineRegistry {
  public:
   explicit EngineRegistry(const Clock& clock);

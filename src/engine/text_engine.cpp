@@ -39,6 +39,24 @@ Result<Device> device_of(const TextEngineOptions& options, const std::string& id
   return fail(ErrorCode::kNotFound, "[text_engine] the plan names device '" + id + "': not here");
 }
 
+// Whether the plan's stages hold each layer once, in order, cut where the model may be cut.
+Status check_plan(const Plan& plan, const ModelProfile& profile) {
+  std::uint32_t next = 0;
+  for (const PlannedStage& stage : plan.stages) {
+    GOGRID_RETURN_IF_ERROR(check_cut(profile, stage.layers));
+    if (stage.layers.first != next) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "[text_engine] a stage from layer " + std::to_string(next) +
+                      ": the plan goes on with layers " + to_string(stage.layers));
+    }
+    next = stage.layers.last;
+  }
+  if (next == profile.n_layers) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "[text_engine] stages for all " + std::to_string(profile.n_layers) +
+                  " layers: the plan ends at layer " + std::to_string(next));
+}
+
 StageSpec common_spec(const TextEngineOptions& options, const ModelProfile& profile,
                       const Tokenizer& tokenizer) {
   StageSpec spec;
@@ -65,7 +83,6 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
   std::string digest = options.digest;
   std::vector<StageSpec> specs;
   for (const PlannedStage& stage : options.plan.stages) {
-    GOGRID_RETURN_IF_ERROR(check_cut(profile, stage.layers));
     StageSpec spec = common_spec(options, profile, tokenizer);
     spec.layers = stage.layers;
     GOGRID_ASSIGN_OR_RETURN(spec.device, device_of(options, stage.device));
@@ -139,6 +156,7 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
                                                      std::stop_token stop) {
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(options.path));
   GOGRID_ASSIGN_OR_RETURN(ModelProfile profile, read_profile(file));
+  GOGRID_RETURN_IF_ERROR(check_plan(options.plan, profile));
   GOGRID_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(options.path));
   GOGRID_ASSIGN_OR_RETURN(auto specs,
                           make_specs(options, file, profile, tokenizer, progress, stop));
@@ -165,17 +183,18 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
           [&](double share) { progress(begin + (1.0 - begin) * share); }, stop));
   state->batcher->start(std::move(pipeline));
   std::unique_ptr<TextEngine> engine(new TextEngine(std::move(state)));
-  GOGRID_RETURN_IF_ERROR(engine->make_one_token());
+  GOGRID_RETURN_IF_ERROR(engine->make_one_token(std::move(stop)));
   return engine;
 }
 
-Status TextEngine::make_one_token() {
+Status TextEngine::make_one_token(std::stop_token stop) {
   auto sink = std::make_shared<WaitingSink>();
   Submission submission{.request = {}, .sink = sink};
   submission.request.id = "self-test";
   submission.request.prompt = {0};
   submission.request.sampling.temperature = 0.0F;
   submission.request.max_tokens = 1;
+  submission.request.cancel = std::move(stop);
   if (auto accepted = generate(std::move(submission)); !accepted) {
     return std::unexpected(std::move(accepted).error().error);
   }

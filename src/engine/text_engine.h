@@ -71,7 +71,7 @@ class TextEngine {
  private:
   struct State;
   explicit TextEngine(std::unique_ptr<State> state);
-  Status make_one_token();
+  Status make_one_token(std::stop_token stop);
   std::unique_ptr<State> state_;
 };
 

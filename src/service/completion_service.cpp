@@ -1,10 +1,12 @@
 #include "service/completion_service.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
 #include "base/ids.h"
 #include "base/mutex.h"
+#include "batching/utf8_decoder.h"
 
 namespace gogrid {
 namespace {
@@ -30,7 +32,9 @@ class Fanout {
 
   SinkState on_delta(std::uint32_t choice, Delta delta) {
     MutexLock lock(mu_);
-    return done_ ? SinkState::kGone : sink_->on_delta(choice, std::move(delta));
+    if (done_) return SinkState::kGone;
+    touched_ = true;
+    return sink_->on_delta(choice, std::move(delta));
   }
 
   void on_finish(std::uint32_t choice, const Finish& finish, bool counts_prompt) {
@@ -41,6 +45,7 @@ class Fanout {
       usage_.cached_prompt_tokens += finish.usage.cached_prompt_tokens;
     }
     usage_.completion_tokens += finish.usage.completion_tokens;
+    touched_ = true;
     sink_->on_choice_finished(choice, finish);
     if (--remaining_ > 0) return;
     done_ = true;
@@ -56,10 +61,16 @@ class Fanout {
     cancel_.request_stop();
   }
 
-  // Nothing was accepted: whoever asked answers, the sink stays untouched.
-  void abandon() {
-    MutexLock lock(mu_);
-    done_ = true;
+  // Ends all choices in silence, so that whoever asked can be refused. False when the sink has
+  // heard of one already.
+  bool abandon() {
+    {
+      MutexLock lock(mu_);
+      if (touched_ || done_) return false;
+      done_ = true;
+    }
+    cancel_.request_stop();
+    return true;
   }
 
  private:
@@ -73,6 +84,7 @@ class Fanout {
   Mutex mu_;
   std::uint32_t remaining_ GUARDED_BY(mu_);
   Usage usage_ GUARDED_BY(mu_);
+  bool touched_ GUARDED_BY(mu_) = false;  // the sink was called
   bool done_ GUARDED_BY(mu_) = false;
   std::stop_callback<Stop> client_left_;  // last: may call at once
 };
@@ -134,10 +146,43 @@ Status check_tokens(const TextEngine& engine, const std::vector<Token>& tokens) 
   return {};
 }
 
+// Tokens may end within a character; text may not.
 std::string text_of(const TextEngine& engine, const std::vector<Token>& tokens) {
+  Utf8Decoder decoder;
   std::string text;
-  for (const Token token : tokens) text += engine.tokenizer().piece(token);
+  for (const Token token : tokens) {
+    for (const char byte : engine.tokenizer().piece(token)) decoder.push(byte, text);
+  }
+  decoder.finish(text);
   return text;
+}
+
+std::size_t count_prompts(const CompletionQuestion& question) {
+  if (const auto* texts = std::get_if<std::vector<std::string>>(&question.prompt))
+    return texts->size();
+  if (const auto* tokens = std::get_if<std::vector<std::vector<Token>>>(&question.prompt))
+    return tokens->size();
+  return 1;
+}
+
+// Before any text is looked at: what is asked may be large.
+Result<std::uint32_t> count_choices(const CompletionQuestion& question) {
+  constexpr std::uint64_t kMax = CompletionService::kMaxChoices;
+  const std::uint64_t prompts = count_prompts(question);
+  if (prompts == 0 || prompts > kMax) {
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "[completion_service] 1.." + std::to_string(kMax) + " prompts: " + std::to_string(prompts),
+        "prompt");
+  }
+  const std::uint64_t choices = prompts * question.n;
+  if (choices == 0 || choices > kMax) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[completion_service] n times prompts is 1.." + std::to_string(kMax) + ": " +
+                    std::to_string(question.n) + " times " + std::to_string(prompts),
+                "n");
+  }
+  return static_cast<std::uint32_t>(choices);
 }
 
 Result<std::vector<Prompt>> prepare(const TextEngine& engine, const CompletionQuestion& question) {
@@ -172,6 +217,20 @@ Status check_bias(const TextEngine& engine, const SamplingSpec& sampling) {
   return {};
 }
 
+// All but what the choices share or differ in.
+GenerationRequest make_request(const CompletionQuestion& question, const Prompt& prompt,
+                               std::uint32_t context) {
+  GenerationRequest request;
+  request.id = question.request_id;
+  request.principal = question.principal;
+  request.prompt = prompt.tokens;
+  request.sampling = question.sampling;
+  const std::uint32_t room = context - static_cast<std::uint32_t>(prompt.tokens.size());
+  request.max_tokens = std::min(question.max_tokens.value_or(room), room);
+  request.stop = question.stop;
+  return request;
+}
+
 }  // namespace
 
 CompletionService::CompletionService(EngineRegistry& engines, const Clock& clock)
@@ -180,46 +239,32 @@ CompletionService::CompletionService(EngineRegistry& engines, const Clock& clock
 Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
                                                    std::shared_ptr<CompletionSink> sink) {
   GOGRID_RETURN_IF_ERROR(validate(question.sampling));
+  GOGRID_ASSIGN_OR_RETURN(const std::uint32_t choices, count_choices(question));
   GOGRID_ASSIGN_OR_RETURN(const auto engine, engines_.find(question.model));
   GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
-  GOGRID_ASSIGN_OR_RETURN(auto prompts, prepare(*engine, question));
-  const std::size_t choices = prompts.size() * question.n;
-  if (choices == 0 || choices > kMaxChoices) {
-    return fail(ErrorCode::kInvalidArgument,
-                "[completion_service] n times prompts is 1.." + std::to_string(kMaxChoices) + ": " +
-                    std::to_string(choices),
-                "n");
-  }
+  GOGRID_ASSIGN_OR_RETURN(const auto prompts, prepare(*engine, question));
   const std::uint64_t seed = question.seed ? *question.seed : random_seed();
-  auto fanout = std::make_shared<Fanout>(std::move(sink), static_cast<std::uint32_t>(choices),
-                                         question.cancel);
+  const auto deadline =
+      question.timeout ? std::optional<TimePoint>(clock_.now() + *question.timeout) : std::nullopt;
+  auto fanout = std::make_shared<Fanout>(std::move(sink), choices, question.cancel);
   std::uint32_t choice = 0;
   for (const Prompt& prompt : prompts) {
     for (std::uint32_t copy = 0; copy < question.n; ++copy, ++choice) {
-      Submission submission;
-      GenerationRequest& request = submission.request;
-      request.id = question.request_id;
-      request.principal = question.principal;
-      request.prompt = prompt.tokens;
-      request.sampling = question.sampling;
-      request.sampling.seed = seed + copy;
-      const auto room = static_cast<std::uint32_t>(engine->plan().context - prompt.tokens.size());
-      request.max_tokens = std::min(question.max_tokens.value_or(room), room);
-      request.stop = question.stop;
-      if (question.timeout) request.deadline = clock_.now() + *question.timeout;
-      request.cancel = fanout->cancelled();
-      submission.sink = std::make_shared<ChoiceSink>(fanout, choice, copy == 0, prompt.echo);
+      Submission submission{
+          .request = make_request(question, prompt, engine->plan().context),
+          .sink = std::make_shared<ChoiceSink>(fanout, choice, copy == 0, prompt.echo)};
+      submission.request.sampling.seed = seed + copy;
+      submission.request.deadline = deadline;
+      submission.request.cancel = fanout->cancelled();
       auto accepted = engine->generate(std::move(submission));
       if (accepted) continue;
-      if (choice == 0) {
-        fanout->abandon();
-        return std::unexpected(std::move(accepted.error().error));
-      }
-      fanout->on_error(accepted.error().error);
-      return StartedCompletion{static_cast<std::uint32_t>(choices)};
+      Error error = std::move(accepted.error().error);
+      if (fanout->abandon()) return std::unexpected(std::move(error));
+      fanout->on_error(error);
+      return StartedCompletion{choices};
     }
   }
-  return StartedCompletion{static_cast<std::uint32_t>(choices)};
+  return StartedCompletion{choices};
 }
 
 }  // namespace gogrid
