@@ -161,9 +161,8 @@ Status parse_prompt(const Json& body, CompletionQuestion& question) {
   }
   if (!prompt->is_array() || prompt->empty()) return bad_field("prompt", kExpected, brief(*prompt));
   const Json& first = prompt->front();
-  if (!first.is_number() && prompt->size() > CompletionService::kMaxChoices) {
-    return bad_field("prompt",
-                     "at most " + std::to_string(CompletionService::kMaxChoices) + " prompts",
+  if (!first.is_number() && prompt->size() > Completions::kMaxChoices) {
+    return bad_field("prompt", "at most " + std::to_string(Completions::kMaxChoices) + " prompts",
                      std::to_string(prompt->size()));
   }
   if (first.is_string()) {
@@ -277,8 +276,8 @@ Status parse_logprobs(CompletionKind kind, const Json& body, SamplingSpec& sampl
 }
 
 Status parse_limits(CompletionKind kind, const Json& body, CompletionQuestion& question) {
-  GOGRID_ASSIGN_OR_RETURN(
-      const auto n, number_field<std::uint32_t>(body, "n", 1, CompletionService::kMaxChoices));
+  GOGRID_ASSIGN_OR_RETURN(const auto n,
+                          number_field<std::uint32_t>(body, "n", 1, Completions::kMaxChoices));
   question.n = n.value_or(1);
   GOGRID_ASSIGN_OR_RETURN(question.max_tokens,
                           number_field<std::uint32_t>(body, "max_tokens", 1, kMaxTokens));
@@ -302,9 +301,8 @@ Status parse_text_only(const Json& body, CompletionQuestion& question) {
     return fail(ErrorCode::kInvalidArgument,
                 "logprobs: not supported together with echo by this version", "logprobs");
   }
-  GOGRID_ASSIGN_OR_RETURN(
-      const auto best_of,
-      number_field<std::uint32_t>(body, "best_of", 1, CompletionService::kMaxChoices));
+  GOGRID_ASSIGN_OR_RETURN(const auto best_of, number_field<std::uint32_t>(
+                                                  body, "best_of", 1, Completions::kMaxChoices));
   if (best_of && *best_of != question.n) {
     return fail(ErrorCode::kInvalidArgument,
                 "best_of: only the same as n is supported by this version", "best_of");

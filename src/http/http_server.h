@@ -30,7 +30,7 @@ struct HttpOptions {
 
 // What the routes call. All outlive the server.
 struct HttpServices {
-  CompletionService* completions = nullptr;
+  Completions* completions = nullptr;
   StatusService* status = nullptr;
   EngineRegistry* engines = nullptr;
   Metrics* metrics = nullptr;

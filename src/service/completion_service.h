@@ -55,15 +55,23 @@ struct StartedCompletion {
 };
 
 // Thread-safe. Blocks for template and tokenization only: call it on a worker thread.
-class CompletionService {
+class Completions {
  public:
   static constexpr std::uint32_t kMaxChoices = 128;  // n times prompts
 
-  CompletionService(EngineRegistry& engines, const Clock& clock);
+  virtual ~Completions() = default;
   // Accepted (on_done will come), or the refusal before anything was sent (the sink is not
   // touched).
+  virtual Result<StartedCompletion> start(CompletionQuestion question,
+                                          std::shared_ptr<CompletionSink> sink) = 0;
+};
+
+// By the engines of this process.
+class CompletionService final : public Completions {
+ public:
+  CompletionService(EngineRegistry& engines, const Clock& clock);
   Result<StartedCompletion> start(CompletionQuestion question,
-                                  std::shared_ptr<CompletionSink> sink);
+                                  std::shared_ptr<CompletionSink> sink) override;
 
  private:
   EngineRegistry& engines_;
