@@ -5,7 +5,7 @@ GOGRID := build/release/gogrid
 DEMO := models/SmolLM2-135M-Instruct.Q4_1.gguf
 export GOGRID_TEST_MODEL := $(CURDIR)/$(DEMO)
 
-.PHONY: help setup build test sanitize serve bench fuzz lint format docs
+.PHONY: .venv help setup build test sanitize serve bench fuzz lint format docs
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -17,10 +17,13 @@ build: setup ## build everything (PRESET=release|debug|asan|tsan)
 	@rm -f build-$(PRESET).log
 	@cmake --build --preset $(PRESET)
 
+.venv: setup
+	@scripts/python_env.sh
+
 $(DEMO): setup
 	@scripts/fetch_demo_model.sh
 
-test: build $(DEMO) ## build and run all tests, with a small real model
+test: build $(DEMO) .venv ## build and run all tests, with a small real model
 	@ctest --preset $(PRESET)
 
 sanitize: $(DEMO) ## all tests under address, undefined-behaviour and thread sanitizers
