@@ -25,6 +25,9 @@ constexpr Duration kTimePerStage = std::chrono::milliseconds(600);
 // A slice of so many bytes does not fit in a processor's cache, and takes so long that the cost of
 // a call is nothing beside it.
 constexpr Bytes kLargeSlice = 96 * kMiB;
+// Steps that usually take so much longer than the fastest: somebody else was using the device, and
+// the result says little about other times.
+constexpr double kTooNoisy = 1.3;
 // Nothing tells how much a device holds: plan as if it held anything.
 constexpr Bytes kUnbounded = UINT64_MAX / 8;
 
@@ -78,6 +81,8 @@ class Calibrator {
 
   // On a thread of its own: a CPU device pins the thread of its stages.
   Result<DeviceBudget> measure(const Device& device);
+  // Of the last device measured.
+  bool was_busy() const { return noise_ > kTooNoisy; }
 
   // Of what has to be run; larger than its memory: nothing can be measured, nor placed there.
   Bytes needed() const;
@@ -93,6 +98,7 @@ class Calibrator {
   SliceCache& slices_;
   const Clock& clock_;
   const Ranges ranges_;
+  double noise_ = 1;
 };
 
 Bytes Calibrator::needed() const {
@@ -123,10 +129,13 @@ Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
     spec.path = spec.slice->path();
     spec.embedding_source = file_.path();
   }
-  return time_stage(spec, profile_, factory_, clock_, kTimePerStage);
+  auto timings = time_stage(spec, profile_, factory_, clock_, kTimePerStage);
+  if (timings) noise_ = std::max(noise_, timings->noise);
+  return timings;
 }
 
 Result<DeviceBudget> Calibrator::measure_here(const Device& device) {
+  noise_ = 1;
   Measured measured;
   GOGRID_ASSIGN_OR_RETURN(measured.middle, run(device, ranges_.middle));
   // As one stage: what the head costs is spread over the layers.
@@ -226,7 +235,11 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
       }
       budget = *measured;
       note(device.id + ": " + describe(budget));
-      if (auto stored = cache.keep(digest, device, budget); !stored) note(stored.error().message);
+      if (calibrator.was_busy()) {
+        note(device.id + ": was busy with something else: to be measured again next time");
+      } else if (auto stored = cache.keep(digest, device, budget); !stored) {
+        note(stored.error().message);
+      }
     }
     budget.id = device.id;
     budget.memory = memory[i];

@@ -24,7 +24,8 @@ using CalibrationNote = std::function<void(std::string_view)>;
 // One budget for each device that works, in order. Runs two or three small slices of the model on
 // each, one device after the other (about two seconds each), on threads of its own; a model that
 // cannot be cut is run as a whole where it fits. Results are kept in `cache_folder`, by model,
-// device and library version; a result that cannot be kept is only a note.
+// device and library version, unless the device was busy with something else meanwhile; a result
+// that cannot be kept is only a note.
 //
 // A device whose stages cannot be made is left out with a note; the error of the first when none is
 // left. A renderer in software that nobody named is not measured beside other devices.

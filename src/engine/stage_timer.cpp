@@ -30,6 +30,7 @@ class StageTimer {
   // `slots` sequences, each with `rows / slots` rows from its start; the last row of each is an
   // output.
   Result<Timing> time(std::uint32_t rows, std::uint32_t slots, Duration at_most);
+  double noise() const { return noise_; }
 
  private:
   StageInput step(std::uint32_t rows, std::uint32_t slots);
@@ -40,6 +41,7 @@ class StageTimer {
   const ModelProfile& profile_;
   const Clock& clock_;
   std::uint64_t steps_ = 0;
+  double noise_ = 1;
 };
 
 // Ordinary numbers: zeros would be normalized to zeros, and choose the same experts in every row.
@@ -87,7 +89,9 @@ Result<Timing> StageTimer::time(std::uint32_t rows, std::uint32_t slots, Duratio
     times.push_back(milliseconds(after - before));
     if (after - begin > at_most) break;
   }
-  return Timing{static_cast<double>(rows), median(std::move(times))};
+  const double least = std::ranges::min(times);
+  if (least > 0) noise_ = std::max(noise_, median(std::move(times)) / least);
+  return Timing{static_cast<double>(rows), least};
 }
 
 }  // namespace
@@ -96,14 +100,16 @@ Result<SliceTimings> time_stage(const StageSpec& spec, const ModelProfile& profi
                                 StageFactory& factory, const Clock& clock, Duration at_most) {
   GOGRID_ASSIGN_OR_RETURN(const auto stage, factory.make(spec, [](double) {}, {}));
   StageTimer timer(*stage, spec, profile, clock);
-  SliceTimings timings{
-      .layers = spec.layers.size(), .head = spec.is_last(), .decode = {}, .prefill = {}};
+  SliceTimings timings;
+  timings.layers = spec.layers.size();
+  timings.head = spec.is_last();
   const Duration each = at_most / kBatchSizes;
   for (const std::uint32_t rows : kDecodeRows) {
     GOGRID_ASSIGN_OR_RETURN(const Timing timing, timer.time(rows, rows, each));
     timings.decode.push_back(timing);
   }
   GOGRID_ASSIGN_OR_RETURN(timings.prefill, timer.time(kTimedRows, 1, each));
+  timings.noise = timer.noise();
   return timings;
 }
 

@@ -22,6 +22,8 @@ struct SliceTimings {
   bool head = false;
   std::vector<Timing> decode;
   Timing prefill;  // one large batch
+  // The largest median of a batch size over its least time: how much else the device had to do.
+  double noise = 1;
 };
 
 // t(rows) = fixed + per_row * rows, both at least zero.

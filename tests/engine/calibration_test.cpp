@@ -36,6 +36,7 @@ struct Speed {
   double call = 0.25;
   double layer = 0.5, layer_row = 0.125;
   double head = 2, head_row = 0.5;
+  bool disturbed = false;  // two of three steps take twice as long
 };
 
 class TimedStage final : public Stage {
@@ -49,6 +50,7 @@ class TimedStage final : public Stage {
     EXPECT_EQ(input.hidden.empty(), spec_.is_first());
     double ms = speed_.call + spec_.layers.size() * (speed_.layer + speed_.layer_row * rows);
     if (spec_.is_last()) ms += speed_.head + speed_.head_row * outputs;
+    if (speed_.disturbed && ++steps_ % 3 != 0) ms *= 2;
     clock_.advance(
         std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(ms)));
     return StageOutput{};
@@ -59,6 +61,7 @@ class TimedStage final : public Stage {
   const StageSpec spec_;
   const Speed speed_;
   ManualClock& clock_;
+  int steps_ = 0;
 };
 
 class TimedFactory final : public StageFactory {
@@ -131,7 +134,7 @@ void expect_speed(const DeviceBudget& budget, const Speed& speed) {
 
 TEST_F(Calibration, FindsWhatEachDeviceCosts) {
   use_model({.n_layers = 8});
-  factory_.speeds = {{"fast", {}}, {"slow", {1, 2, 0.5, 4, 1}}};
+  factory_.speeds = {{"fast", {}}, {"slow", {1, 2, 0.5, 4, 1, false}}};
   const auto budgets = run({cpu("fast", {0}), cpu("slow", {1})});
   ASSERT_TRUE(budgets) << budgets.error().message;
   ASSERT_EQ(budgets->size(), 2U);
@@ -159,7 +162,7 @@ TEST_F(Calibration, CutsOnThePatternOfTheModel) {
 
 TEST_F(Calibration, RunsWhatCannotBeCutAsAWhole) {
   use_model({.architecture = "gpt2", .n_kv_heads = 4});
-  factory_.speeds["a"] = {0, 0.5, 0.125, 0, 0};
+  factory_.speeds["a"] = {0, 0.5, 0.125, 0, 0, false};
   const auto budgets = run({cpu("a")});
   ASSERT_TRUE(budgets);
   EXPECT_THAT(factory_.made, ElementsAre("a 0-4"));
@@ -187,6 +190,19 @@ TEST_F(Calibration, RemembersWhatItMeasured) {
   EXPECT_THAT(factory_.made, IsEmpty());
   expect_speed(second->at(0), {});
   EXPECT_THAT(notes_, Contains(HasSubstr("measured before")));
+}
+
+TEST_F(Calibration, DoesNotRememberWhatItMeasuredOnABusyDevice) {
+  use_model({.n_layers = 8});
+  factory_.speeds["a"].disturbed = true;
+  const auto budgets = run({cpu("a")});
+  ASSERT_TRUE(budgets);
+  expect_speed(budgets->at(0), {});
+  EXPECT_THAT(notes_, Contains(HasSubstr("was busy")));
+  factory_.speeds["a"].disturbed = false;
+  ASSERT_TRUE(run({cpu("a")}));
+  EXPECT_EQ(factory_.made.size(), 3U);
+  EXPECT_THAT(notes_, Not(Contains(HasSubstr("was busy"))));
 }
 
 TEST_F(Calibration, MeasuresAnewOnOtherCores) {

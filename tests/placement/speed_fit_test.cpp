@@ -15,7 +15,9 @@ struct Ideal {
   double prefill = 0.01;  // a row of a layer
 
   SliceTimings run(std::uint32_t layers, bool with_head) const {
-    SliceTimings slice{.layers = layers, .head = with_head, .decode = {}, .prefill = {}};
+    SliceTimings slice;
+    slice.layers = layers;
+    slice.head = with_head;
     const double fixed = call + layers * layer.fixed_ms + (with_head ? head.fixed_ms : 0);
     const double row = layers * layer.row_ms + (with_head ? head.row_ms : 0);
     for (const double rows : {1.0, 4.0, 16.0}) slice.decode.push_back({rows, fixed + row * rows});
