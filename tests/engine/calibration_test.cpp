@@ -197,7 +197,8 @@ TEST_F(Calibration, DoesNotRememberWhatItMeasuredOnABusyDevice) {
   factory_.speeds["a"].disturbed = true;
   const auto budgets = run({cpu("a")});
   ASSERT_TRUE(budgets);
-  expect_speed(budgets->at(0), {});
+  // The undisturbed steps are what counts meanwhile.
+  EXPECT_NEAR(budgets->at(0).layer_read_ms, Speed{}.layer, 1e-4);
   EXPECT_THAT(notes_, Contains(HasSubstr("was busy")));
   factory_.speeds["a"].disturbed = false;
   ASSERT_TRUE(run({cpu("a")}));
