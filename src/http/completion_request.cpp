@@ -52,8 +52,10 @@ Result<Json> parse_json(std::string_view body) {
     }
     return json;
   } catch (const Json::exception& error) {
+    // The text quotes what was read last, which may be most of the body.
+    constexpr std::size_t kEnough = 200;
     return fail(ErrorCode::kInvalidArgument,
-                std::string("the body is no valid JSON: ") + error.what());
+                "the body is no valid JSON: " + std::string(error.what()).substr(0, kEnough));
   }
 }
 
@@ -251,10 +253,10 @@ Status parse_sampling(const Json& body, SamplingSpec& sampling) {
                             number_field<float>(body, field.name, field.low, field.high));
     if (value) sampling.*field.member = *value;
   }
-  // OpenAI's top_p 0 means the most likely token alone.
-  if (sampling.top_p == 0.0F) sampling.top_k = 1, sampling.top_p = 1.0F;
   GOGRID_ASSIGN_OR_RETURN(const auto top_k, number_field<std::int32_t>(body, "top_k", 0, 1 << 20));
   if (top_k) sampling.top_k = *top_k;
+  // OpenAI's top_p 0 means the most likely token alone, whatever top_k would let through.
+  if (sampling.top_p == 0.0F) sampling.top_k = 1, sampling.top_p = 1.0F;
   GOGRID_ASSIGN_OR_RETURN(sampling.ban_end_of_text, bool_field(body, "ignore_eos", false));
   return parse_bias(body, sampling);
 }

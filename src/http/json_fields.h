@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "base/result.h"
 
@@ -35,8 +36,10 @@ Result<std::optional<Number>> number_field(const nlohmann::json& object, const c
                                            double low, double high) {
   const nlohmann::json* field = given(object, name);
   if (field == nullptr) return std::optional<Number>();
-  const auto range = (std::is_integral_v<Number> ? "a whole number " : "a number ") + brief(low) +
-                     ".." + brief(high);
+  // Limits of whole numbers print as such: 1, not 1.0.
+  using Printed = std::conditional_t<std::is_integral_v<Number>, std::int64_t, double>;
+  const auto range = (std::is_integral_v<Number> ? "a whole number " : "a number ") +
+                     brief(static_cast<Printed>(low)) + ".." + brief(static_cast<Printed>(high));
   const bool right_type =
       std::is_integral_v<Number> ? field->is_number_integer() : field->is_number();
   if (!right_type) return bad_field(name, range, brief(*field));
