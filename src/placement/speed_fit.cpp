@@ -20,7 +20,10 @@ Line layer_of(const Measured& measured, const Line& middle) {
   const bool with_head = measured.more->head && measured.last;
   const SliceTimings& base = with_head ? *measured.last : measured.middle;
   if (measured.more->layers <= base.layers) return over(middle, measured.middle.layers);
-  return over(less(more, fit_line(base.decode)), measured.more->layers - base.layers);
+  const Line layer = over(less(more, fit_line(base.decode)), measured.more->layers - base.layers);
+  // Disturbed measurements may say that more layers take less time: no layer costs nothing.
+  const bool is_nothing = layer.fixed_ms + layer.row_ms <= 0;
+  return is_nothing ? over(middle, measured.middle.layers) : layer;
 }
 
 }  // namespace
@@ -70,7 +73,8 @@ void set_speeds(const Measured& measured, DeviceBudget& budget) {
   // Only one row of a prompt goes through the head.
   const SliceTimings& slice = measured.more ? *measured.more : measured.middle;
   const double beside = call.fixed_ms + (slice.head ? head.fixed_ms + head.row_ms : 0.0);
-  const double all = std::max(0.0, slice.prefill.ms - beside);
+  // Disturbed again: at least half of it is the layers' own.
+  const double all = std::max(slice.prefill.ms / 2, slice.prefill.ms - beside);
   budget.prefill_row_ms = all / (std::max(1.0, slice.prefill.rows) * slice.layers);
 }
 

@@ -86,6 +86,18 @@ TEST(SetSpeeds, TakesTheCallForPartOfTheLayersWhenTheyAreLarge) {
   expect_ideal({.middle = ideal.run(1, false), .last = ideal.run(1, true), .more = {}}, ideal);
 }
 
+TEST(SetSpeeds, NeverTakesALayerForFree) {
+  // Somebody disturbed the short slices: the whole model took less.
+  const Ideal slow{.call = 50, .layer = {10, 1}, .head = {100, 5}, .prefill = 1};
+  Measured measured{
+      .middle = slow.run(2, false), .last = slow.run(2, true), .more = Ideal().run(30, true)};
+  measured.more->prefill.ms = 8;
+  DeviceBudget budget;
+  set_speeds(measured, budget);
+  EXPECT_GT(budget.layer_read_ms + budget.layer_row_ms, 0);
+  EXPECT_GT(budget.prefill_row_ms, 0);
+}
+
 TEST(SetSpeeds, SpreadsAModelThatCannotBeCutOverItsLayers) {
   Ideal ideal;
   ideal.call = 0;
