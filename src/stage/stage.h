@@ -15,9 +15,9 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "device/device.h"
-#include "model/slice_cache.h"
 #include "model/layer_range.h"
 #include "model/memory_estimator.h"
+#include "model/slice_cache.h"
 #include "request/response_sink.h"
 #include "request/sampling_spec.h"
 
