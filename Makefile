@@ -42,7 +42,7 @@ FUZZ_SECONDS ?= 60
 fuzz: setup ## fuzz the readers of outside bytes, FUZZ_SECONDS (60) each
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
-lint: setup ## formatting, layers, clang-tidy, thread-safety analysis, shell scripts
+lint: setup ## formatting, layers, thread-safety analysis, shell scripts (GOGRID_TIDY=1: clang-tidy too)
 	@scripts/lint.sh
 
 format: ## format all C++ in place
