@@ -92,11 +92,14 @@ std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
     if (view.in_flight) busy[group] = true;
     if (view.ready()) ready[group] = true;
   }
+  std::optional<std::uint32_t> behind_a_step;
   for (std::uint32_t i = 1; i <= limits.groups; ++i) {
     const std::uint32_t group = (last + i) % limits.groups;
-    if (ready[group] && !busy[group]) return group;
+    if (!ready[group]) continue;
+    if (!busy[group]) return group;
+    if (!behind_a_step) behind_a_step = group;
   }
-  return std::nullopt;
+  return behind_a_step;
 }
 
 StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
@@ -114,7 +117,7 @@ StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& l
       budget.give(i);
     }
   }
-  if (anyone_decodes(sequences)) {
+  if (limits.groups > 1 || anyone_decodes(sequences)) {
     budget.shrink_to(static_cast<std::int32_t>(limits.prefill_chunk));
   }
   plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(limits.prefill_chunk / 4),

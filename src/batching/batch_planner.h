@@ -15,20 +15,23 @@ namespace gogrid {
 // A running sequence as the planner sees it.
 struct SequenceView {
   SlotId slot = 0;
-  std::int32_t computed = 0;    // tokens whose KV is in the cache
+  std::int32_t computed = 0;    // tokens that were handed to the pipeline
   std::int32_t known = 0;       // prompt + generated tokens; computed < known while there is work
   bool in_flight = false;       // rows of it are in a step now
-  bool held = false;            // its reader is slow, or it waits for another's prefix
+  bool held = false;            // may not go on: its reader is slow, it waits for another's prefix…
   std::uint64_t arrival = 0;    // order of admission
   std::uint64_t last_step = 0;  // the step that last carried it; 0: none yet
 
-  bool ready() const { return !in_flight && !held && computed < known; }
-  bool decodes() const { return known - computed == 1; }
+  // Also while in flight: the next chunk of a prompt can follow the last through the stages.
+  bool ready() const { return !held && computed < known; }
+  // Wants a token: its last row is to be planned, or in flight.
+  bool decodes() const { return known - computed <= 1; }
 };
 
 struct BatchLimits {
   std::uint32_t max_step_rows = 512;
-  // Prompt rows in a step while any sequence decodes; max_step_rows when none does.
+  // Prompt rows in a step while any sequence decodes. When none does: max_step_rows, but with
+  // several groups the same, so that the chunks of one prompt keep all stages busy.
   std::uint32_t prefill_chunk = 256;
   std::uint32_t groups = 1;
   std::uint32_t parallel = 1;
@@ -55,7 +58,7 @@ struct StepPlan {
 std::uint32_t group_of(SlotId slot, const BatchLimits& limits);
 
 // The group whose turn it is: the next after `last`, in a circle, that has a ready sequence and no
-// step in flight. Empty when none has.
+// step in flight; if there is none, the next that has a ready sequence. Empty when nobody is ready.
 std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
                                         const BatchLimits& limits, std::uint32_t last);
 

@@ -85,49 +85,53 @@ class Batcher::Impl {
   std::vector<StageStatus> stages() const EXCLUDES(mu_);
 
  private:
-  struct Inbox {
-    std::vector<StepResult> results;
-    std::optional<Error> abort;
-    bool stop = false;
+  // What a round of the thread tells whom, without the lock.
+  struct Work {
+    std::vector<std::pair<QueuedRequest, Error>> leaving;  // the queue
+    std::vector<Scheduler::WriteJob> writing;
   };
+
+  // As much as can go to the pipeline goes: on whichever thread makes that possible, so that
+  // between two steps of a stage nobody has to be woken.
+  void pump() REQUIRES(mu_);
+  void submit_steps() REQUIRES(mu_);
+  void fail(const Error& error) REQUIRES(mu_);
+  std::optional<Error> reason_to_refuse(const Submission& submission) const REQUIRES(mu_);
+  BatcherStatus current_status() const REQUIRES(mu_);
+  bool all_told() const REQUIRES(mu_) { return queue_.empty() && scheduler_.open_sequences() == 0; }
 
   void run() EXCLUDES(mu_);
   void rounds() EXCLUDES(mu_);
-  Inbox wait(bool go_on) EXCLUDES(mu_);
-  // True when another round may find something to do at once.
-  bool round(Inbox inbox) EXCLUDES(mu_);
-  void admit_waiting() EXCLUDES(mu_);
-  void submit_steps() EXCLUDES(mu_);
-  void fail_all(const Error& error) EXCLUDES(mu_);
-  void sweep_queue(TimePoint now) EXCLUDES(mu_);
-  void end_queue(const Error& error) EXCLUDES(mu_);
-  void publish(const std::vector<std::string>& ended, TimePoint now) EXCLUDES(mu_);
-  bool idle() const REQUIRES(mu_) {
-    return results_.empty() && !new_requests_ && !stopping_ && !abort_;
+  Work wait_for_work() EXCLUDES(mu_);
+  void do_work(Work& work);
+  // True when the thread may end.
+  bool finish_work(Work work) EXCLUDES(mu_);
+  void show(const BatcherStatus& status);
+  void wait() REQUIRES(mu_);
+  void sweep(TimePoint now, Work& work) REQUIRES(mu_);
+  void wake() REQUIRES(mu_) {
+    woken_ = true;
+    work_.notify_one();
   }
-  std::optional<Error> reason_to_refuse(const Submission& submission) const REQUIRES(mu_);
 
   // Constant after construction.
   const BatcherOptions options_;
   const Clock& clock_;
 
-  // The batcher's thread only.
-  Scheduler scheduler_;
-  bool failed_ = false;
-
   mutable Mutex mu_;
   CondVar work_;   // for the thread
   CondVar ended_;  // for drain()
+  Scheduler scheduler_ GUARDED_BY(mu_);
   RequestQueue queue_ GUARDED_BY(mu_);
-  std::vector<StepResult> results_ GUARDED_BY(mu_);
-  bool new_requests_ GUARDED_BY(mu_) = false;
+  EndRate end_rate_ GUARDED_BY(mu_);
+  std::optional<Error> failure_ GUARDED_BY(mu_);
+  std::optional<Error> end_with_ GUARDED_BY(mu_);  // the thread ends everything with it
+  bool woken_ GUARDED_BY(mu_) = false;
   bool draining_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
-  std::optional<Error> abort_ GUARDED_BY(mu_);
-  std::optional<Error> failure_ GUARDED_BY(mu_);
-  BatcherStatus status_ GUARDED_BY(mu_);
-  std::size_t open_ GUARDED_BY(mu_) = 0;  // admitted, not yet told their end
-  EndRate end_rate_ GUARDED_BY(mu_);
+
+  // The batcher's thread only.
+  BatcherStatus shown_;  // what the metrics were told last
 
   std::unique_ptr<Pipeline> pipeline_;  // constant after start()
   std::thread thread_;
@@ -136,28 +140,41 @@ class Batcher::Impl {
 // ---- from outside
 
 Batcher::Impl::~Impl() {
+  bool started = false;
   {
     MutexLock lock(mu_);
-    stopping_ = true;
-    work_.notify_one();
+    stopping_ = draining_ = true;
+    end_with_ = Error{ErrorCode::kCancelled, "[batcher] stopped"};
+    started = thread_.joinable();
+    wake();
   }
-  if (thread_.joinable()) thread_.join();
-  end_queue({ErrorCode::kCancelled, "[batcher] stopped"});
-  pipeline_.reset();  // its last results still go to on_step_done()
+  if (!started) rounds();  // tells those who wait
+  if (started) thread_.join();
+  std::unique_ptr<Pipeline> pipeline;
+  {
+    MutexLock lock(mu_);
+    pipeline = std::move(pipeline_);
+  }
+  pipeline.reset();  // its last results still go to on_step_done()
 }
 
 void Batcher::Impl::start(std::unique_ptr<Pipeline> pipeline) {
-  {
-    MutexLock lock(mu_);
-    pipeline_ = std::move(pipeline);
-  }
+  MutexLock lock(mu_);
+  pipeline_ = std::move(pipeline);
   thread_ = std::thread([this] { run(); });
+  pump();
 }
 
 void Batcher::Impl::on_step_done(StepResult result) {
   MutexLock lock(mu_);
-  results_.push_back(std::move(result));
-  work_.notify_one();
+  try {
+    auto worked = scheduler_.on_result(std::move(result), clock_.now());
+    if (!worked) fail(worked.error());
+    pump();
+  } catch (const std::exception& thrown) {
+    fail({ErrorCode::kInternal, std::format("[batcher] {}", thrown.what())});
+  }
+  wake();
 }
 
 std::optional<Error> Batcher::Impl::reason_to_refuse(const Submission& submission) const {
@@ -178,7 +195,7 @@ std::optional<Error> Batcher::Impl::reason_to_refuse(const Submission& submissio
                  "prompt"};
   }
   if (failure_) return Error{ErrorCode::kUnavailable, failure_->message};
-  if (draining_ || stopping_) return Error{ErrorCode::kUnavailable, "[batcher] draining"};
+  if (draining_) return Error{ErrorCode::kUnavailable, "[batcher] draining"};
   if (queue_.full()) {
     return Error{ErrorCode::kExhausted,
                  std::format("[batcher] at most {} requests waiting: the queue is full",
@@ -196,32 +213,40 @@ std::expected<void, Refusal> Batcher::Impl::submit(Submission submission) {
     return refuse(*std::move(error), std::move(submission));
   }
   queue_.push({std::move(submission), now});
-  new_requests_ = true;
-  work_.notify_one();
+  pump();
+  wake();
   return {};
 }
 
 void Batcher::Impl::drain(TimePoint deadline) {
-  {
-    MutexLock lock(mu_);
-    draining_ = true;
-  }
-  if (!thread_.joinable()) return end_queue({ErrorCode::kUnavailable, "[batcher] draining"});
   MutexLock lock(mu_);
-  while (!queue_.empty() || open_ > 0) {
-    if (clock_.now() >= deadline && !abort_) {
-      abort_ = Error{ErrorCode::kUnavailable, "[batcher] an end before the drain deadline: none"};
-      work_.notify_one();
+  draining_ = true;
+  if (!thread_.joinable()) {
+    end_with_ = Error{ErrorCode::kUnavailable, "[batcher] draining"};
+    Work work;
+    sweep(clock_.now(), work);
+    for (const auto& [request, error] : work.leaving) tell_error(request, error);
+    return;
+  }
+  while (!all_told()) {
+    if (clock_.now() >= deadline && !end_with_) {
+      end_with_ =
+          Error{ErrorCode::kUnavailable, "[batcher] an end before the drain deadline: none"};
+      wake();
     }
     ended_.wait_until(mu_, std::chrono::steady_clock::now() + kBusyPoll);
   }
 }
 
-BatcherStatus Batcher::Impl::status() const {
-  MutexLock lock(mu_);
-  BatcherStatus status = status_;
+BatcherStatus Batcher::Impl::current_status() const {
+  BatcherStatus status = scheduler_.status();
   status.waiting += static_cast<std::uint32_t>(queue_.size());
   return status;
+}
+
+BatcherStatus Batcher::Impl::status() const {
+  MutexLock lock(mu_);
+  return current_status();
 }
 
 std::optional<Error> Batcher::Impl::failure() const {
@@ -238,74 +263,16 @@ std::vector<StageStatus> Batcher::Impl::stages() const {
   return pipeline == nullptr ? std::vector<StageStatus>{} : pipeline->stages();
 }
 
-// ---- the thread
+// ---- to the pipeline
 
-void Batcher::Impl::run() {
-  try {
-    rounds();
-  } catch (const std::exception& thrown) {
-    log::error("batcher_failed", {{"model", options_.model}, {"error", thrown.what()}});
-    fail_all({ErrorCode::kInternal, std::format("[batcher] {}", thrown.what())});
-    publish({}, clock_.now());
-  }
-}
-
-void Batcher::Impl::rounds() {
-  bool go_on = false;
-  for (;;) {
-    Inbox inbox = wait(go_on);
-    if (inbox.stop)
-      return scheduler_.end_all({ErrorCode::kCancelled, "[batcher] stopped"}, clock_.now());
-    go_on = round(std::move(inbox));
-  }
-}
-
-Batcher::Impl::Inbox Batcher::Impl::wait(bool go_on) {
-  const bool in_flight = scheduler_.steps_in_flight() > 0;
-  MutexLock lock(mu_);
-  if (!go_on && idle()) {
-    if (scheduler_.open_sequences() == 0 && queue_.empty()) {
-      while (idle()) work_.wait(mu_);
-    } else {
-      const Duration poll = in_flight ? Duration(kBusyPoll) : Duration(kIdlePoll);
-      work_.wait_until(mu_, std::chrono::steady_clock::now() + poll);
-    }
-  }
-  new_requests_ = false;
-  return {std::exchange(results_, {}), std::exchange(abort_, std::nullopt), stopping_};
-}
-
-bool Batcher::Impl::round(Inbox inbox) {
-  TimePoint now = clock_.now();
-  for (StepResult& result : inbox.results) {
-    auto worked = scheduler_.on_result(std::move(result), now);
-    if (!worked && !failed_) fail_all(worked.error());
-  }
-  if (inbox.abort) {
-    scheduler_.end_all(*inbox.abort, now);
-    end_queue(*inbox.abort);
-  }
-  if (!failed_) {
-    admit_waiting();
-    submit_steps();
-  }
-  now = clock_.now();
-  sweep_queue(now);
-  scheduler_.sweep(now);
-  scheduler_.write(now);
-  const auto ended = scheduler_.remove_ended();
-  publish(ended, now);
-  return !ended.empty();
-}
-
-void Batcher::Impl::admit_waiting() {
-  MutexLock lock(mu_);
+void Batcher::Impl::pump() {
+  if (pipeline_ == nullptr || end_with_) return;
   if (!queue_.empty()) scheduler_.make_room();
   for (const QueuedRequest* next = queue_.front(); next != nullptr; next = queue_.front()) {
-    if (!scheduler_.can_admit(next->submission.request.prompt.size())) return;
+    if (!scheduler_.can_admit(next->submission.request.prompt.size())) break;
     scheduler_.admit(*queue_.pop());
-    ++open_;
   }
+  submit_steps();
 }
 
 void Batcher::Impl::submit_steps() {
@@ -313,65 +280,109 @@ void Batcher::Impl::submit_steps() {
     auto input = scheduler_.plan(clock_.now());
     if (!input) return;
     auto step = pipeline_->submit(*std::move(input));
-    if (!step) {
-      scheduler_.began(0);  // never comes back; ended below
-      return fail_all(step.error());
-    }
-    scheduler_.began(*step);
+    scheduler_.began(step.value_or(0));  // 0: never comes back, all are ended
+    if (!step) return fail(step.error());
   }
 }
 
 // Every sequence and every request that waits gets the error; no step is sent any more.
-void Batcher::Impl::fail_all(const Error& error) {
-  failed_ = true;
-  {
-    MutexLock lock(mu_);
-    failure_ = error;
-  }
-  scheduler_.end_all(error, clock_.now());
-  end_queue(error);
+void Batcher::Impl::fail(const Error& error) {
+  if (failure_ || stopping_) return;
+  failure_ = error;
+  end_with_ = error;
+  log::error("batcher_failed", {{"model", options_.model}, {"error", error.message}});
+  wake();
 }
 
-void Batcher::Impl::end_queue(const Error& error) {
-  std::vector<QueuedRequest> waiting;
-  {
-    MutexLock lock(mu_);
-    waiting = queue_.remove_if([](const QueuedRequest&) { return true; });
-  }
-  for (const QueuedRequest& request : waiting) tell_error(request, error);
-}
+// ---- the thread
 
-void Batcher::Impl::sweep_queue(TimePoint now) {
-  std::vector<std::pair<QueuedRequest, Error>> leaving;
-  {
-    MutexLock lock(mu_);
-    if (queue_.empty()) return;
-    std::vector<Error> reasons;
-    auto removed = queue_.remove_if([&](const QueuedRequest& waiting) {
-      auto reason = reason_to_leave(waiting, now);
-      if (reason) reasons.push_back(*std::move(reason));
-      return reason.has_value();
-    });
-    for (std::size_t i = 0; i < removed.size(); ++i) {
-      leaving.emplace_back(std::move(removed[i]), std::move(reasons[i]));
+void Batcher::Impl::run() {
+  // A second time, so that those who wait are told why.
+  for (int tries = 0; tries < 2; ++tries) {
+    try {
+      return rounds();
+    } catch (const std::exception& thrown) {
+      MutexLock lock(mu_);
+      fail({ErrorCode::kInternal, std::format("[batcher] {}", thrown.what())});
     }
   }
-  for (const auto& [request, error] : leaving) tell_error(request, error);
 }
 
-void Batcher::Impl::publish(const std::vector<std::string>& ended, TimePoint now) {
-  const BatcherStatus status = scheduler_.status();
-  MutexLock lock(mu_);
-  for (const std::string& principal : ended) queue_.ended(principal);
-  end_rate_.ended(now, ended.size());
-  if (options_.metrics != nullptr &&
-      (status.running != status_.running || status.waiting != status_.waiting)) {
-    options_.metrics->set_streams(options_.model, status.running,
-                                  status.waiting + static_cast<double>(queue_.size()));
+void Batcher::Impl::rounds() {
+  for (bool over = false; !over;) {
+    Work work = wait_for_work();
+    do_work(work);
+    over = finish_work(std::move(work));
   }
-  status_ = status;
-  open_ = scheduler_.open_sequences();
-  if (open_ == 0 && queue_.empty()) ended_.notify_all();
+}
+
+void Batcher::Impl::wait() {
+  if (all_told()) {
+    while (!woken_) work_.wait(mu_);
+  } else if (!woken_) {
+    const Duration poll =
+        scheduler_.steps_in_flight() > 0 ? Duration(kBusyPoll) : Duration(kIdlePoll);
+    work_.wait_until(mu_, std::chrono::steady_clock::now() + poll);
+  }
+  woken_ = false;
+}
+
+Batcher::Impl::Work Batcher::Impl::wait_for_work() {
+  MutexLock lock(mu_);
+  wait();
+  Work work;
+  sweep(clock_.now(), work);
+  work.writing = scheduler_.take_news();
+  return work;
+}
+
+void Batcher::Impl::sweep(TimePoint now, Work& work) {
+  if (end_with_) scheduler_.end_all(*end_with_);
+  scheduler_.sweep(now);
+  std::vector<Error> reasons;
+  auto removed = queue_.remove_if([&](const QueuedRequest& waiting) {
+    auto reason = end_with_ ? end_with_ : reason_to_leave(waiting, now);
+    if (reason) reasons.push_back(*reason);
+    return reason.has_value();
+  });
+  for (std::size_t i = 0; i < removed.size(); ++i) {
+    work.leaving.emplace_back(std::move(removed[i]), std::move(reasons[i]));
+  }
+}
+
+void Batcher::Impl::do_work(Work& work) {
+  for (const auto& [request, error] : work.leaving) tell_error(request, error);
+  for (Scheduler::WriteJob& job : work.writing) {
+    job.outcome =
+        job.sequence->writer().write(std::move(job.news), options_.metrics, options_.model);
+  }
+}
+
+bool Batcher::Impl::finish_work(Work work) {
+  std::vector<std::unique_ptr<Sequence>> removed;  // destroyed, with their sinks, without the lock
+  BatcherStatus status;
+  bool over = false;
+  {
+    MutexLock lock(mu_);
+    const TimePoint now = clock_.now();
+    for (const auto& job : work.writing) scheduler_.on_written(*job.sequence, job.outcome, now);
+    removed = scheduler_.remove_ended();
+    for (const auto& sequence : removed) queue_.ended(sequence->request().principal);
+    end_rate_.ended(now, removed.size());
+    pump();
+    status = current_status();
+    over = stopping_ && all_told();
+    if (all_told()) ended_.notify_all();
+  }
+  show(status);
+  return over;
+}
+
+void Batcher::Impl::show(const BatcherStatus& status) {
+  const bool same = status.running == shown_.running && status.waiting == shown_.waiting;
+  if (options_.metrics == nullptr || same) return;
+  options_.metrics->set_streams(options_.model, status.running, status.waiting);
+  shown_ = status;
 }
 
 // ---- the front

@@ -48,11 +48,12 @@ struct Refusal {
   Submission submission;  // handed back untouched
 };
 
-// A step's tokens are known as soon as it comes back: the next step is sent off at once, and the
-// text of the last one is made and delivered while that computes. So a stop string is found when
-// one more token is under way; it is dropped.
+// A step's tokens are known as soon as it comes back: the next step is sent off at once, by the
+// stage's thread, and the batcher's thread makes and delivers the text of the last one while that
+// computes. So a stop string is found when a few more tokens (at most eight) may be under way; they
+// are dropped.
 //
-// A slow reader's sequence gets at most one more delta after it said so; it keeps its slot until
+// A slow reader gets nothing more until it reads on, or its sequence ends; it keeps its slot until
 // somebody else waits for one. When KV space runs out, the youngest sequence gives up its own and
 // begins again later: its stream stays open, no token is lost or repeated.
 //

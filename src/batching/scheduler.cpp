@@ -1,7 +1,7 @@
 #include "batching/scheduler.h"
 
 #include <algorithm>
-#include <format>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -12,6 +12,8 @@ namespace {
 
 // A copy between KV streams moves a whole slot, so it must save some rows; in a pool it is free.
 constexpr std::int32_t kMinCopyBetweenStreams = 64;
+// Rows of a prefix that are worth waiting for until another sequence has computed them.
+constexpr std::int32_t kMinWaitedFor = 16;
 // Tokens that each running sequence may grow by before a pool is too full for one more; without
 // this a sequence would be let in only to be pre-empted at once.
 constexpr std::size_t kHeadroom = 16;
@@ -43,6 +45,7 @@ Scheduler::Scheduler(const BatcherOptions& options, const Vocabulary& vocabulary
     : options_(options),
       vocabulary_(vocabulary),
       pool_(options.kv_cells > 0),
+      overlaps_(options.groups > 1 && !pool_),  // in a pool a chunk may find no space
       context_(pool_ ? std::min(options.context, options.kv_cells) : options.context),
       limits_(batch_limits(options)),
       slots_(slot_options(options, pool_)) {}
@@ -92,7 +95,7 @@ void Scheduler::preempt(Sequence& sequence) {
   slots_.release(sequence.slot);
   sequence.slot = kNoSlot;
   sequence.begun = false;
-  sequence.computed = 0;
+  sequence.submitted = sequence.computed = 0;
   ++counters_.preemptions;
   if (options_.metrics != nullptr) options_.metrics->count_preemption(options_.model, 1);
   log::info("sequence_preempted", {{"model", options_.model}}, sequence.request().id);
@@ -102,7 +105,7 @@ void Scheduler::make_room() {
   if (slots_.any_idle()) return;
   Sequence* longest = nullptr;
   for (const auto& sequence : sequences_) {
-    if (sequence->slot == kNoSlot || sequence->in_flight || !sequence->held()) continue;
+    if (sequence->slot == kNoSlot || sequence->in_flight > 0 || !sequence->held()) continue;
     if (longest == nullptr || sequence->held_since() < longest->held_since()) {
       longest = sequence.get();
     }
@@ -117,7 +120,7 @@ Sequence* Scheduler::youngest_to_preempt() const {
   for (const auto& sequence : sequences_) {
     if (sequence->slot == kNoSlot) continue;
     ++placed;
-    if (!sequence->in_flight && !sequence->ended()) youngest = sequence.get();
+    if (sequence->in_flight == 0 && !sequence->ended()) youngest = sequence.get();
   }
   return placed > 1 ? youngest : nullptr;
 }
@@ -155,14 +158,13 @@ Scheduler::Situation Scheduler::look() const {
     const auto start = start_of(*sequence, situation.free_cells);
     situation.sequences.push_back(sequence.get());
     situation.starts.push_back(start);
-    situation.views.push_back(
-        {.slot = sequence->slot,
-         .computed = sequence->begun ? sequence->computed : start.length,
-         .known = sequence->known(),
-         .in_flight = sequence->in_flight,
-         .held = sequence->held() || sequence->ended() || waits_for_prefix(*sequence, start),
-         .arrival = sequence->arrival(),
-         .last_step = sequence->last_step});
+    situation.views.push_back({.slot = sequence->slot,
+                               .computed = sequence->begun ? sequence->submitted : start.length,
+                               .known = sequence->known(),
+                               .in_flight = sequence->in_flight > 0,
+                               .held = may_not_go_on(*sequence, start),
+                               .arrival = sequence->arrival(),
+                               .last_step = sequence->last_step});
   }
   return situation;
 }
@@ -178,6 +180,12 @@ SlotTable::Start Scheduler::start_of(const Sequence& sequence, std::uint32_t& fr
   return start;
 }
 
+bool Scheduler::may_not_go_on(const Sequence& sequence, const SlotTable::Start& start) const {
+  const bool must_wait_for_step = sequence.in_flight > 0 && (!overlaps_ || !sequence.begun);
+  return sequence.ended() || sequence.held() || sequence.far_ahead() || must_wait_for_step ||
+         waits_for_prefix(sequence, start);
+}
+
 // An older sequence is just computing a beginning that this one could copy: a prefix that many ask
 // for at once is then computed once. The older one is never made to wait, so this ends.
 bool Scheduler::waits_for_prefix(const Sequence& sequence, const SlotTable::Start& start) const {
@@ -187,7 +195,8 @@ bool Scheduler::waits_for_prefix(const Sequence& sequence, const SlotTable::Star
     if (other->arrival() >= sequence.arrival()) return false;
     if (other->slot == kNoSlot || other->held() || other->ended()) continue;
     const std::int32_t common = common_prefix(other->tokens(), tokens.first(tokens.size() - 1));
-    const bool worth_it = common >= start.length + kMinCopyBetweenStreams;
+    const bool worth_it =
+        common >= start.length + kMinWaitedFor && common >= kMinCopyBetweenStreams;
     if (worth_it && other->computed < common) return true;
   }
   return false;
@@ -247,7 +256,7 @@ bool Scheduler::begin(Sequence& sequence, const SlotTable::Start& expected, Stag
   if (!keeps && slots_.best_start(sequence.slot, sequence.tokens()) != expected) return false;
   slots_.begin(sequence.slot, expected, input.kv_ops);
   sequence.begun = true;
-  sequence.computed = expected.length;
+  sequence.submitted = sequence.computed = expected.length;
   if (sequence.begins(now, expected.length)) {
     counters_.prompt_tokens += sequence.request().prompt.size();
     counters_.cached_prompt_tokens += static_cast<std::uint64_t>(expected.length);
@@ -268,7 +277,8 @@ void Scheduler::append_rows(StageInput& input, Sequence& sequence, const Planned
     input.outputs.push_back(sequence.output_spec());
   }
   slots_.append(sequence.slot, tokens);
-  sequence.in_flight = true;
+  sequence.submitted += rows.count;
+  ++sequence.in_flight;
 }
 
 void Scheduler::began(std::uint64_t step) {
@@ -290,16 +300,16 @@ Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
 
 Status Scheduler::on_result(StepResult result, TimePoint now) {
   const StepRecord record = take_record(result.step);
-  for (const StepEntry& entry : record.entries) entry.sequence->in_flight = false;
+  for (const StepEntry& entry : record.entries) --entry.sequence->in_flight;
   if (result.output) {
     exhausted_in_a_row_ = 0;
     apply(record, *result.output, now);
   } else {
-    forget_content(record);
+    const bool first = forget_content(record);
     const Error& error = result.output.error();
     switch (error.code) {
       case ErrorCode::kExhausted:
-        on_exhausted(record, error);
+        if (first) on_exhausted(record, error);
         break;
       case ErrorCode::kCorrupt:
       case ErrorCode::kCancelled:
@@ -341,16 +351,21 @@ void Scheduler::apply(const StepRecord& record, StageOutput& output, TimePoint n
   }
 }
 
-// Some stages have run the step and its upkeep, others not.
-void Scheduler::forget_content(const StepRecord& record) {
+// Some stages have run the step and its upkeep, others not. False when that is old news: an earlier
+// step of the same sequences has failed.
+bool Scheduler::forget_content(const StepRecord& record) {
+  bool news = record.entries.empty();
   for (const StepEntry& entry : record.entries) {
-    slots_.spoil(entry.sequence->slot);
-    entry.sequence->begun = false;
-    entry.sequence->computed = 0;
+    Sequence& sequence = *entry.sequence;
+    news = news || sequence.begun;
+    slots_.spoil(sequence.slot);
+    sequence.begun = false;
+    sequence.submitted = sequence.computed = 0;
   }
   for (const KvOp& op : record.ops) {
     if (!slots_.busy(op.slot)) slots_.spoil(op.slot);
   }
+  return news;
 }
 
 // Room is made in the order of what it costs: kept prefixes, the youngest sequence, an answer.
@@ -365,19 +380,25 @@ void Scheduler::on_exhausted(const StepRecord& record, const Error& error) {
 }
 
 void Scheduler::release_if_ended(Sequence& sequence) {
-  if (!sequence.ended() || sequence.in_flight || sequence.slot == kNoSlot) return;
+  if (!sequence.ended() || sequence.in_flight > 0 || sequence.slot == kNoSlot) return;
   slots_.release(sequence.slot);
   sequence.slot = kNoSlot;
 }
 
 // ---- beside the step
 
-void Scheduler::write(TimePoint now) {
+std::vector<Scheduler::WriteJob> Scheduler::take_news() {
+  std::vector<WriteJob> jobs;
   for (const auto& sequence : sequences_) {
-    if (!sequence->has_news()) continue;
-    sequence->write(now, options_.metrics, options_.model);
-    release_if_ended(*sequence);
+    if (sequence->has_news()) jobs.push_back({sequence.get(), sequence->take_news()});
   }
+  return jobs;
+}
+
+void Scheduler::on_written(Sequence& sequence, const StreamWriter::Outcome& outcome,
+                           TimePoint now) {
+  sequence.on_written(outcome, now);
+  release_if_ended(sequence);
 }
 
 void Scheduler::sweep(TimePoint now) {
@@ -387,19 +408,22 @@ void Scheduler::sweep(TimePoint now) {
   }
 }
 
-void Scheduler::end_all(const Error& error, TimePoint now) {
-  for (const auto& sequence : sequences_) sequence->end(error);
-  write(now);
+void Scheduler::end_all(const Error& error) {
+  for (const auto& sequence : sequences_) {
+    sequence->end(error);
+    release_if_ended(*sequence);
+  }
 }
 
-std::vector<std::string> Scheduler::remove_ended() {
-  std::vector<std::string> principals;
-  std::erase_if(sequences_, [&](const auto& sequence) {
-    const bool over = sequence->told() && !sequence->in_flight;
-    if (over) principals.push_back(sequence->request().principal);
-    return over;
-  });
-  return principals;
+std::vector<std::unique_ptr<Sequence>> Scheduler::remove_ended() {
+  const auto stays = [](const auto& sequence) {
+    return !sequence->told() || sequence->in_flight > 0;
+  };
+  const auto over = std::stable_partition(sequences_.begin(), sequences_.end(), stays);
+  std::vector<std::unique_ptr<Sequence>> removed(std::make_move_iterator(over),
+                                                 std::make_move_iterator(sequences_.end()));
+  sequences_.erase(over, sequences_.end());
+  return removed;
 }
 
 std::size_t Scheduler::open_sequences() const {

@@ -18,9 +18,11 @@
 namespace gogrid {
 
 // A round is: on_result() for what came back; admit(); plan(), submit it, began(), until plan() is
-// empty or the pipeline full; then write(), sweep() and remove_ended(), while the step computes.
+// empty or the pipeline full; then, while that computes, sweep(), take_news() to the writers,
+// on_written() and remove_ended().
 //
-// Deterministic, no locks, no clock of its own. Not thread-safe.
+// Deterministic, no locks, no clock of its own. Not thread-safe; only the writers may run beside
+// it.
 class Scheduler {
  public:
   Scheduler(const BatcherOptions& options, const Vocabulary& vocabulary);
@@ -40,13 +42,19 @@ class Scheduler {
   // An error is the end of the pipeline; otherwise whatever went wrong was dealt with.
   Status on_result(StepResult result, TimePoint now);
 
-  // The text of the last results goes to the sinks.
-  void write(TimePoint now);
+  // What the last results brought, for the writers; they may run without the scheduler's lock.
+  struct WriteJob {
+    Sequence* sequence = nullptr;  // lives until remove_ended() after its on_written()
+    News news;
+    StreamWriter::Outcome outcome = {};  // for on_written()
+  };
+  std::vector<WriteJob> take_news();
+  void on_written(Sequence& sequence, const StreamWriter::Outcome& outcome, TimePoint now);
   // Looks for cancelled, late, slow and gone.
   void sweep(TimePoint now);
-  void end_all(const Error& error, TimePoint now);
-  // Forgets the sequences whose sinks were told the end; answers whose they were.
-  std::vector<std::string> remove_ended();
+  void end_all(const Error& error);
+  // Hands out the sequences whose sinks were told the end.
+  std::vector<std::unique_ptr<Sequence>> remove_ended();
 
   std::size_t steps_in_flight() const { return steps_.size(); }
   // Whose sinks have not been told the end.
@@ -82,6 +90,7 @@ class Scheduler {
   Sequence* youngest_to_preempt() const;
   Situation look() const;
   SlotTable::Start start_of(const Sequence& sequence, std::uint32_t& free_cells) const;
+  bool may_not_go_on(const Sequence& sequence, const SlotTable::Start& start) const;
   bool waits_for_prefix(const Sequence& sequence, const SlotTable::Start& start) const;
   std::uint32_t busy_cells() const { return slots_.cells() - slots_.idle_cells(); }
   std::uint32_t cells_needed(const Situation& now, std::uint32_t group) const;
@@ -92,13 +101,14 @@ class Scheduler {
   void append_rows(StageInput& input, Sequence& sequence, const PlannedRows& rows);
   StepRecord take_record(std::uint64_t step);
   void apply(const StepRecord& record, StageOutput& output, TimePoint now);
-  void forget_content(const StepRecord& record);
+  bool forget_content(const StepRecord& record);
   void on_exhausted(const StepRecord& record, const Error& error);
   void release_if_ended(Sequence& sequence);
 
   const BatcherOptions options_;
   const Vocabulary& vocabulary_;
   const bool pool_;              // all slots share options_.kv_cells
+  const bool overlaps_;          // chunks of one prompt may follow each other through the stages
   const std::uint32_t context_;  // tokens that a sequence may have
   BatchLimits limits_;
   SlotTable slots_;

@@ -66,7 +66,9 @@ class Pipeline {
 
   // Accepts a step (its epoch and number are set here) or says why not: kExhausted when
   // `steps_in_flight` steps are in flight, kUnavailable when failed or closing. `done` is called
-  // exactly once for every accepted step. Returns the step's number.
+  // exactly once for every accepted step. Steps run in order on every stage, so a sequence may have
+  // several in flight (chunks of its prompt); when one ends with an error, so do the later ones of
+  // its slots. Returns the step's number.
   virtual Result<std::uint64_t> submit(StageInput input) = 0;
 
   virtual std::vector<StageStatus> stages() const = 0;

@@ -31,6 +31,14 @@ Duration watch_interval(const PipelineOptions& options) {
                               std::chrono::milliseconds(100));
 }
 
+std::vector<SlotId> slots_of(const StageInput& input) {
+  std::vector<SlotId> slots;
+  for (const StepRow& row : input.rows) {
+    if (slots.empty() || slots.back() != row.slot) slots.push_back(row.slot);
+  }
+  return slots;
+}
+
 Status check_input(const StageInput& input, const StageSpec& spec) {
   if (input.rows.size() > spec.max_step_rows) {
     return fail(ErrorCode::kInvalidArgument,
@@ -144,17 +152,32 @@ void PipelineCore::start_running() {
 // ---- steps
 
 std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
-  MutexLock lock(mu_);
-  Lane& lane = lanes_[index];
-  while (!ending_ && (loading_ || lane.queue.empty())) lane.work.wait(mu_);
-  if (lane.queue.empty() || lane.state == LaneState::kLeftBehind) {
-    if (lane.state != LaneState::kLeftBehind) lane.since = clock_.now();
-    return nullptr;
+  for (;;) {
+    std::vector<Answer> answers;
+    {
+      MutexLock lock(mu_);
+      auto step = wait_for_step(lanes_[index]);
+      if (step == nullptr) return nullptr;
+      const std::uint64_t number = step->input.step;
+      const InFlight* record = find(number);
+      if (record != nullptr && !record->doomed) {
+        lanes_[index].running = number;
+        return step;
+      }
+      if (record != nullptr) answer_error(index, number, *record->doomed, answers);
+      delivering_ += answers.empty() ? 0 : 1;
+    }
+    deliver(std::move(answers));
   }
+}
+
+std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
+  while (!ending_ && (loading_ || lane.queue.empty())) lane.work.wait(mu_);
+  if (lane.state == LaneState::kLeftBehind) return nullptr;
+  lane.since = clock_.now();
+  if (lane.queue.empty()) return nullptr;
   auto step = std::move(lane.queue.front().step);
   lane.queue.pop_front();
-  lane.running = step->input.step;
-  lane.since = clock_.now();
   return step;
 }
 
@@ -171,16 +194,16 @@ void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
     ++lane.status.steps;
     step->busy += busy;
     const std::uint64_t number = step->input.step;
-    const bool expected = std::ranges::contains(in_flight_, number);
-    if (!expected) return;  // answered when the pipeline failed
+    const InFlight* record = find(number);
+    if (record == nullptr) return;  // answered when the pipeline failed
+    if (output && record->doomed) output = std::unexpected(*record->doomed);
     if (output) {
       if (auto error = check_output(index, *step, *output)) output = std::unexpected(*error);
     }
     if (output) {
       advance_or_answer(index, std::move(step), *std::move(output), answers);
     } else if (ends_only_the_step(output.error().code)) {
-      forget(number);
-      answers.push_back({number, std::unexpected(std::move(output).error()), lane.name});
+      answer_error(index, number, std::move(output).error(), answers);
     } else {
       fail_pipeline(index, std::move(output).error(), number, answers);
     }
@@ -233,7 +256,27 @@ void PipelineCore::enqueue(std::size_t index, std::unique_ptr<Step> step) {
   lanes_[index].work.notify_one();
 }
 
-bool PipelineCore::forget(std::uint64_t step) { return std::erase(in_flight_, step) > 0; }
+PipelineCore::InFlight* PipelineCore::find(std::uint64_t step) {
+  const auto found = std::ranges::find(in_flight_, step, &InFlight::number);
+  return found == in_flight_.end() ? nullptr : &*found;
+}
+
+void PipelineCore::forget(std::uint64_t step) {
+  std::erase_if(in_flight_, [&](const InFlight& other) { return other.number == step; });
+}
+
+// Later steps of the same slots would append to what is missing: they end with it, each where it is
+// now.
+void PipelineCore::answer_error(std::size_t index, std::uint64_t step, Error error,
+                                std::vector<Answer>& answers) {
+  const std::vector<SlotId> slots = find(step)->slots;
+  forget(step);
+  for (InFlight& later : in_flight_) {
+    const bool shares = std::ranges::find_first_of(later.slots, slots) != later.slots.end();
+    if (later.number > step && shares && !later.doomed) later.doomed = error;
+  }
+  answers.push_back({step, std::unexpected(std::move(error)), lanes_[index].name});
+}
 
 Result<std::uint64_t> PipelineCore::submit(StageInput input) {
   GOGRID_RETURN_IF_ERROR(check_input(input, lanes_.front().spec));
@@ -248,7 +291,7 @@ Result<std::uint64_t> PipelineCore::submit(StageInput input) {
   const std::uint64_t number = ++last_step_;
   step->input.epoch = options_.epoch;
   step->input.step = number;
-  in_flight_.push_back(number);
+  in_flight_.push_back({number, slots_of(step->input), std::nullopt});
   enqueue(0, std::move(step));
   if (watcher_idle_) watch_.notify_one();
   return number;
@@ -270,9 +313,9 @@ void PipelineCore::fail_pipeline(std::size_t index, Error error, std::optional<s
   error.message = std::format("[pipeline] {}: {}", name, error.message);
   log::error("pipeline_failed",
              {{"stage", name}, {"code", traits(error.code).name}, {"error", error.message}});
-  for (const std::uint64_t number : std::exchange(in_flight_, {})) {
-    const auto code = number == step ? error.code : ErrorCode::kUnavailable;
-    answers.push_back({number, fail(code, error.message), name});
+  for (const InFlight& record : std::exchange(in_flight_, {})) {
+    const auto code = record.number == step ? error.code : ErrorCode::kUnavailable;
+    answers.push_back({record.number, fail(code, error.message), name});
   }
   for (Lane& lane : lanes_) lane.queue.clear();
   failure_ = std::move(error);

@@ -48,7 +48,8 @@ class PipelineCore {
   // False when the stop came first.
   bool wait_before_retry(Duration delay) EXCLUDES(mu_);
   std::stop_token stop_token() const { return stop_.get_token(); }
-  // The lane's next step; null when there will be none.
+  // The lane's next step; null when there will be none. Steps that an earlier one has taken with it
+  // are answered here.
   std::unique_ptr<Step> take(std::size_t lane) EXCLUDES(mu_);
   void finish(std::size_t lane, std::unique_ptr<Step> step, Result<StageOutput> output)
       EXCLUDES(mu_);
@@ -97,12 +98,18 @@ class PipelineCore {
     StageStatus status;
     CondVar work;
   };
+  struct InFlight {
+    std::uint64_t number = 0;
+    std::vector<SlotId> slots;    // of its rows, each once
+    std::optional<Error> doomed;  // an earlier step of one of its slots has failed so
+  };
   struct Answer {
     std::uint64_t step;
     Result<StageOutput> output;
     std::string failed_stage;
   };
 
+  std::unique_ptr<Step> wait_for_step(Lane& lane) REQUIRES(mu_);
   void advance_or_answer(std::size_t index, std::unique_ptr<Step> step, StageOutput output,
                          std::vector<Answer>& answers) REQUIRES(mu_);
   void enqueue(std::size_t index, std::unique_ptr<Step> step) REQUIRES(mu_);
@@ -110,7 +117,10 @@ class PipelineCore {
                                     const StageOutput& output) const;
   void fail_pipeline(std::size_t index, Error error, std::optional<std::uint64_t> step,
                      std::vector<Answer>& answers) REQUIRES(mu_);
-  bool forget(std::uint64_t step) REQUIRES(mu_);
+  InFlight* find(std::uint64_t step) REQUIRES(mu_);
+  void forget(std::uint64_t step) REQUIRES(mu_);
+  void answer_error(std::size_t index, std::uint64_t step, Error error,
+                    std::vector<Answer>& answers) REQUIRES(mu_);
   void check_deadlines(TimePoint now, std::vector<Answer>& answers) REQUIRES(mu_);
   void check_load_stall(TimePoint now) REQUIRES(mu_);
   bool overdue(const Lane& lane, TimePoint now) const REQUIRES(mu_);
@@ -128,7 +138,7 @@ class PipelineCore {
   CondVar changed_;         // load progress, an answered step, an ended thread
   CondVar watch_;           // for watch()
   std::deque<Lane> lanes_;  // the deque is constant, its elements are guarded by mu_ as they say
-  std::vector<std::uint64_t> in_flight_ GUARDED_BY(mu_);
+  std::vector<InFlight> in_flight_ GUARDED_BY(mu_);  // in order of their numbers
   std::uint64_t last_step_ GUARDED_BY(mu_) = 0;
   std::size_t delivering_ GUARDED_BY(mu_) = 0;
   std::optional<Error> failure_ GUARDED_BY(mu_);

@@ -29,6 +29,13 @@ SequenceView prefilling(SlotId slot, std::int32_t known, std::int32_t computed =
           .arrival = static_cast<std::uint64_t>(slot) + 1};
 }
 
+// All its rows are in a step.
+SequenceView in_flight(SequenceView view) {
+  view.computed = view.known;
+  view.in_flight = true;
+  return view;
+}
+
 // (slot, first, count, wants_output) of each.
 struct Rows {
   SlotId slot;
@@ -73,17 +80,26 @@ TEST(BatchPlanner, CutsAPromptAtTheChunkWhileAnotherDecodes) {
 }
 
 TEST(BatchPlanner, CutsAPromptAtTheChunkAlsoWhenTheDecodingOneIsInFlight) {
-  auto busy = decoding(7);
-  busy.in_flight = true;
-  BatchLimits limits = kLimits;
-  limits.groups = 2;
-  EXPECT_THAT(plan({prefilling(0, 50), busy}, limits), ElementsAre(Rows{0, 0, 16, false}));
+  EXPECT_THAT(plan({prefilling(0, 50), in_flight(decoding(7))}),
+              ElementsAre(Rows{0, 0, 16, false}));
 }
 
 TEST(BatchPlanner, ComputesAPromptWholeWhenTheDecodingOneIsHeld) {
   auto held = decoding(1);
   held.held = true;
   EXPECT_THAT(plan({prefilling(0, 50), held}), ElementsAre(Rows{0, 0, 50, true}));
+}
+
+TEST(BatchPlanner, CutsAPromptAtTheChunkWhereSeveralStepsFollowEachOther) {
+  BatchLimits limits = kLimits;
+  limits.groups = 2;
+  EXPECT_THAT(plan({prefilling(0, 50)}, limits), ElementsAre(Rows{0, 0, 16, false}));
+}
+
+TEST(BatchPlanner, SendsTheNextChunkBehindTheLast) {
+  auto view = prefilling(0, 50, 16);
+  view.in_flight = true;
+  EXPECT_THAT(plan({view}), ElementsAre(Rows{0, 16, 34, true}));
 }
 
 TEST(BatchPlanner, ContinuesWhereAPromptWasCut) {
@@ -111,13 +127,11 @@ TEST(BatchPlanner, LetsShortPromptsTakeHalfTheChunkAtMost) {
 }
 
 TEST(BatchPlanner, LeavesAloneWhoIsInFlightHeldOrHasNothingToDo) {
-  auto in_flight = decoding(0);
-  in_flight.in_flight = true;
   auto held = decoding(1);
   held.held = true;
   auto idle = decoding(2);
   idle.computed = idle.known;
-  EXPECT_THAT(plan({in_flight, held, idle}), IsEmpty());
+  EXPECT_THAT(plan({in_flight(decoding(0)), held, idle}), IsEmpty());
 }
 
 TEST(BatchPlanner, OrdersRowsBySlot) {
@@ -204,14 +218,22 @@ TEST(BatchPlanner, TakesGroupsInTurn) {
   EXPECT_EQ(next_group(sequences, limits, 3), 0U);
 }
 
-TEST(BatchPlanner, LeavesAGroupAloneThatHasAStepInFlight) {
+TEST(BatchPlanner, PrefersAGroupWithoutAStepInFlight) {
   BatchLimits limits = kLimits;
   limits.groups = 2;
-  std::vector<SequenceView> sequences{decoding(0), decoding(1), decoding(4)};
-  sequences[0].in_flight = true;
+  const std::vector<SequenceView> sequences{in_flight(decoding(0)), decoding(1), decoding(4)};
   EXPECT_EQ(next_group(sequences, limits, 1), 1U);
-  sequences[2].in_flight = true;
-  EXPECT_EQ(next_group(sequences, limits, 0), std::nullopt);
+  EXPECT_EQ(next_group(sequences, limits, 0), 1U);
+}
+
+TEST(BatchPlanner, SendsAGroupTwiceBeforeAStageIsIdle) {
+  BatchLimits limits = kLimits;
+  limits.groups = 2;
+  const std::vector<SequenceView> sequences{in_flight(decoding(0)), prefilling(1, 50),
+                                            in_flight(decoding(4))};
+  EXPECT_EQ(next_group(sequences, limits, 0), 0U);
+  EXPECT_EQ(next_group(std::vector{in_flight(decoding(0)), in_flight(decoding(4))}, limits, 0),
+            std::nullopt);
 }
 
 // ---- what holds for every plan
@@ -276,7 +298,8 @@ TEST(BatchPlanner, KeepsItsPromisesInRandomWorlds) {
     ASSERT_TRUE(limits.max_batch == 0 || plan.rows.size() <= limits.max_batch);
     const bool decoding_somewhere = std::ranges::any_of(
         world.sequences, [](const SequenceView& v) { return v.decodes() && !v.held; });
-    ASSERT_TRUE(!decoding_somewhere || prefill_rows <= limits.prefill_chunk);
+    const bool in_chunks = decoding_somewhere || limits.groups > 1;
+    ASSERT_TRUE(!in_chunks || prefill_rows <= limits.prefill_chunk);
     const bool work =
         limits.free_cells > 0 && std::ranges::any_of(world.sequences, [&](const SequenceView& v) {
           return v.ready() && group_of(v.slot, limits) == group;

@@ -314,6 +314,52 @@ INSTANTIATE_TEST_SUITE_P(Codes, PipelineError,
                            return std::string(traits(std::get<0>(param.param)).name);
                          });
 
+TEST(Pipeline, EndsTheLaterStepsOfASlotWithTheOneThatFailed) {
+  const auto both_sent = std::make_shared<Latch>();
+  FakeOptions options;
+  options.script = [=](FakeCall& call) {
+    if (call.stage == 1 && call.call == 1) {
+      call.hang = both_sent;
+      call.error = Error{ErrorCode::kExhausted, "full"};
+    }
+  };
+  FakeStageFactory factory(options);
+  Results results;
+  auto pipeline = build(3, factory, results, {.steps_in_flight = 3});
+  ASSERT_TRUE((*pipeline)->submit(rows_of(0, {1, 2})));
+  ASSERT_TRUE((*pipeline)->submit(rows_of(0, {3}, 2)));  // would append to what is missing
+  ASSERT_TRUE((*pipeline)->submit(rows_of(1, {9})));     // another sequence
+  both_sent->open();
+  for (const std::uint64_t step : {1U, 2U}) {
+    const auto result = results.next();
+    EXPECT_EQ(result->step, step);
+    EXPECT_EQ(result->output.error().code, ErrorCode::kExhausted);
+  }
+  const auto other = results.next();
+  ASSERT_TRUE(other->output);
+  EXPECT_EQ(other->output->sampled[0].event.chosen.token,
+            fake_next_token(std::vector<Token>{9}, 3, kVocabulary));
+  // Begun again from nothing, the slot works.
+  auto again = rows_of(0, {1, 2, 3});
+  again.kv_ops.push_back({KvOp::Kind::kTruncate, 0, 0, 0});
+  ASSERT_TRUE((*pipeline)->submit(std::move(again)));
+  EXPECT_EQ(results.next()->output->sampled[0].event.chosen.token,
+            fake_next_token(std::vector<Token>{1, 2, 3}, 3, kVocabulary));
+}
+
+TEST(Pipeline, RunsSeveralStepsOfASlotInOrder) {
+  FakeStageFactory factory;
+  Results results;
+  auto pipeline = build(3, factory, results, {.steps_in_flight = 3});
+  ASSERT_TRUE((*pipeline)->submit(rows_of(0, {1, 2})));
+  ASSERT_TRUE((*pipeline)->submit(rows_of(0, {3}, 2)));
+  ASSERT_TRUE((*pipeline)->submit(rows_of(0, {4, 5}, 3)));
+  results.next();
+  results.next();
+  EXPECT_EQ(results.next()->output->sampled[0].event.chosen.token,
+            fake_next_token(std::vector<Token>{1, 2, 3, 4, 5}, 3, kVocabulary));
+}
+
 TEST(Pipeline, AnswersEveryStepInFlightWhenOneFails) {
   const auto latch = std::make_shared<Latch>();
   FakeOptions options;
