@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "model/architectures.h"
+#include "model/compatibility.h"
 
 namespace gogrid {
 namespace {
@@ -70,6 +71,7 @@ class ProfileReader {
 
 Result<ModelProfile> ProfileReader::read() {
   GOGRID_RETURN_IF_ERROR(read_names());
+  GOGRID_RETURN_IF_ERROR(check_compatible(file_));
   GOGRID_RETURN_IF_ERROR(read_shape());
   GOGRID_RETURN_IF_ERROR(read_vocabulary());
   GOGRID_RETURN_IF_ERROR(read_weights());
