@@ -1,7 +1,9 @@
 #include "app/config.h"
 
-#include <charconv>
+#include <algorithm>
+#include <sstream>
 #include <toml++/toml.hpp>
+#include <utility>
 
 #include "base/files.h"
 #include "base/nearest.h"
@@ -11,45 +13,90 @@ namespace {
 
 constexpr Bytes kMaxConfig = kMiB;
 
+// A value as it is shown in an error: on one line, and short whatever the file holds.
+std::string shown(const toml::node& node) {
+  constexpr std::size_t kMaxShown = 60;
+  if (node.is_table() || node.is_array()) return node.is_table() ? "a table" : "an array";
+  std::ostringstream text;
+  node.visit([&](const auto& value) {
+    if constexpr (toml::is_value<decltype(value)>) text << value.get();
+  });
+  std::string value = text.str();
+  std::ranges::replace(value, '\n', ' ');
+  return value.size() <= kMaxShown ? value : value.substr(0, kMaxShown) + "...";
+}
+
 // Reads one table: knows its allowed keys, and where each value stands.
 class TableReader {
  public:
+  // `where`: the table's name in errors; empty for the file itself. Both views outlive the reader.
   TableReader(const toml::table& table, std::string_view file, std::string where)
       : table_(table), file_(file), where_(std::move(where)) {}
 
   Status check_keys(const std::vector<std::string>& known) const {
     for (const auto& [key, node] : table_) {
       if (std::ranges::find(known, key.str()) != known.end()) continue;
-      return error_at(node,
-                      "unknown key '" + name_of(key.str()) + "'" + suggestion(key.str(), known));
+      return error_on(key.source().begin.line, "unknown key '" + name_of(key.str().substr(0, 100)) +
+                                                   "'" + suggestion(key.str(), known));
     }
     return {};
   }
 
+  const toml::node* get(const char* key) const { return table_.get(key); }
+
   Result<std::optional<std::string>> text(const char* key) const {
     const toml::node* node = table_.get(key);
     if (node == nullptr) return std::optional<std::string>();
-    if (const auto value = node->value<std::string>(); value && node->is_string()) return value;
-    return error_at(*node, name_of(key) + ": expected a string");
+    if (const auto* value = node->as_string()) return **value;
+    return error_at(*node, name_of(key) + ": expected a string: " + shown(*node));
   }
 
   Result<std::optional<std::uint32_t>> number(const char* key, std::int64_t low,
                                               std::int64_t high) const {
     const toml::node* node = table_.get(key);
     if (node == nullptr) return std::optional<std::uint32_t>();
-    const auto value = node->is_integer() ? node->value<std::int64_t>() : std::nullopt;
-    if (value && *value >= low && *value <= high) return static_cast<std::uint32_t>(*value);
+    const auto* value = node->as_integer();
+    if (value != nullptr && **value >= low && **value <= high)
+      return static_cast<std::uint32_t>(**value);
     return error_at(*node, name_of(key) + ": expected a whole number " + std::to_string(low) +
-                               ".." + std::to_string(high));
+                               ".." + std::to_string(high) + ": " + shown(*node));
+  }
+
+  Result<std::vector<std::string>> texts(const char* key) const {
+    std::vector<std::string> values;
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return values;
+    if (!node->is_array())
+      return error_at(*node, name_of(key) + ": expected an array of strings: " + shown(*node));
+    for (const toml::node& item : *node->as_array()) {
+      if (!item.is_string())
+        return error_at(item, name_of(key) + ": expected strings: " + shown(item));
+      values.push_back(**item.as_string());
+    }
+    return values;
+  }
+
+  // A string in a grammar of its own, as the command line has it too; `into` stays as it is without
+  // one.
+  template <class Parse, class Value>
+  Status parsed(const char* key, Parse parse, Value& into) const {
+    GOGRID_ASSIGN_OR_RETURN(const auto written, text(key));
+    if (!written) return {};
+    auto value = parse(*written);
+    if (!value) return error_at(*table_.get(key), name_of(key) + ": " + value.error().message);
+    into = *std::move(value);
+    return {};
   }
 
   std::unexpected<Error> error_at(const toml::node& node, const std::string& message) const {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        std::string(file_) + ":" + std::to_string(node.source().begin.line) + ": " + message);
+    return error_on(node.source().begin.line, message);
   }
 
  private:
+  std::unexpected<Error> error_on(toml::source_index line, const std::string& message) const {
+    return fail(ErrorCode::kInvalidArgument,
+                std::string(file_) + ":" + std::to_string(line) + ": " + message);
+  }
   std::string name_of(std::string_view key) const {
     return where_.empty() ? std::string(key) : where_ + "." + std::string(key);
   }
@@ -59,43 +106,63 @@ class TableReader {
   const std::string where_;
 };
 
-Status read_server(const toml::node& node, std::string_view file, Config& config) {
-  const TableReader root({}, file, {});
-  if (!node.is_table()) return root.error_at(node, "server: expected a table");
-  const toml::table& table = *node.as_table();
-  const TableReader reader(table, file, "server");
+Status read_server(const TableReader& reader, Config& config) {
   GOGRID_RETURN_IF_ERROR(reader.check_keys({"listen", "models", "context", "parallel"}));
-  GOGRID_ASSIGN_OR_RETURN(config.listen, reader.text("listen"));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("listen", parse_listen, config.listen));
+  GOGRID_ASSIGN_OR_RETURN(config.models, reader.texts("models"));
   GOGRID_ASSIGN_OR_RETURN(config.context, reader.number("context", 16, 16'777'216));
   GOGRID_ASSIGN_OR_RETURN(config.parallel, reader.number("parallel", 1, 256));
-  const toml::node* models = table.get("models");
-  if (models == nullptr) return {};
-  if (!models->is_array())
-    return reader.error_at(*models, "server.models: expected an array of strings");
-  for (const toml::node& model : *models->as_array()) {
-    if (!model.is_string()) return reader.error_at(model, "server.models: expected strings");
-    config.models.push_back(**model.as_string());
+  return {};
+}
+
+// An id alone: the command line's ":cores=..." has keys of its own here.
+Result<std::string> parse_id(std::string_view text) {
+  GOGRID_ASSIGN_OR_RETURN(DeviceSpec spec, parse_device_spec(text));
+  if (spec.id == text) return std::move(spec.id);
+  return fail(ErrorCode::kInvalidArgument,
+              "expected an id alone, with cores and memory as keys: '" + std::string(text) + "'");
+}
+
+Status read_device(const toml::node& node, const TableReader& reader, Config& config) {
+  GOGRID_RETURN_IF_ERROR(reader.check_keys({"id", "cores", "memory"}));
+  DeviceSpec device;
+  GOGRID_RETURN_IF_ERROR(reader.parsed("id", parse_id, device.id));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("cores", parse_cores, device.cores));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("memory", parse_bytes, device.memory));
+  if (device.id.empty()) return reader.error_at(node, "device.id: expected, as in id = \"cpu-a\"");
+  if (std::ranges::contains(config.devices, device.id, &DeviceSpec::id))
+    return reader.error_at(*reader.get("id"), "device.id: '" + device.id + "' is there twice");
+  config.devices.push_back(std::move(device));
+  return {};
+}
+
+Status read_devices(const TableReader& root, std::string_view file, Config& config) {
+  const toml::node* devices = root.get("device");
+  if (devices == nullptr) return {};
+  const std::string expected = "device: expected [[device]] tables: ";
+  if (!devices->is_array()) return root.error_at(*devices, expected + shown(*devices));
+  for (const toml::node& device : *devices->as_array()) {
+    if (!device.is_table()) return root.error_at(device, expected + shown(device));
+    const TableReader reader(*device.as_table(), file, "device");
+    GOGRID_RETURN_IF_ERROR(read_device(device, reader, config));
   }
   return {};
 }
 
-Status read_device(const toml::node& node, std::string_view file, Config& config) {
-  const TableReader root({}, file, {});
-  if (!node.is_table()) return root.error_at(node, "device: expected [[device]] tables");
-  const TableReader reader(*node.as_table(), file, "device");
-  GOGRID_RETURN_IF_ERROR(reader.check_keys({"id", "cores", "memory"}));
-  GOGRID_ASSIGN_OR_RETURN(const auto id, reader.text("id"));
-  GOGRID_ASSIGN_OR_RETURN(const auto cores, reader.text("cores"));
-  GOGRID_ASSIGN_OR_RETURN(const auto memory, reader.text("memory"));
-  if (!id) return reader.error_at(node, "device.id: expected, as in id = \"cpu-a\"");
-  // One grammar for flags and file: the parts are checked by the flag's parser.
-  std::string spec = *id;
-  if (cores) spec += ":cores=" + *cores;
-  if (memory) spec += ":memory=" + *memory;
-  auto device = parse_device_spec(spec);
-  if (!device) return reader.error_at(node, device.error().message);
-  config.devices.push_back(*std::move(device));
-  return {};
+Result<Config> read_root(const TableReader& root, std::string_view file) {
+  if (const toml::node* resources = root.get("resources")) {
+    return root.error_at(*resources,
+                         "resources: limits are not in this version; take the table out");
+  }
+  GOGRID_RETURN_IF_ERROR(root.check_keys({"server", "device"}));
+  Config config;
+  if (const toml::node* server = root.get("server")) {
+    if (!server->is_table())
+      return root.error_at(*server, "server: expected a table: " + shown(*server));
+    GOGRID_RETURN_IF_ERROR(read_server(TableReader(*server->as_table(), file, "server"), config));
+  }
+  GOGRID_RETURN_IF_ERROR(read_devices(root, file, config));
+  return config;
 }
 
 }  // namespace
@@ -107,45 +174,16 @@ Result<Config> parse_config(std::string_view text, std::string_view name) {
   } catch (const toml::parse_error& error) {
     return fail(ErrorCode::kInvalidArgument, std::string(name) + ":" +
                                                  std::to_string(error.source().begin.line) + ": " +
-                                                 std::string(error.description()));
+                                                 std::string(error.description().substr(0, 300)));
   }
-  Config config;
-  const TableReader reader(root, name, {});
-  if (const toml::node* resources = root.get("resources")) {
-    return reader.error_at(*resources, "resources: limits are not in this version");
-  }
-  GOGRID_RETURN_IF_ERROR(reader.check_keys({"server", "device"}));
-  if (const toml::node* server = root.get("server"))
-    GOGRID_RETURN_IF_ERROR(read_server(*server, name, config));
-  const toml::node* devices = root.get("device");
-  if (devices == nullptr) return config;
-  if (!devices->is_array()) return reader.error_at(*devices, "device: expected [[device]] tables");
-  for (const toml::node& device : *devices->as_array())
-    GOGRID_RETURN_IF_ERROR(read_device(device, name, config));
-  return config;
+  return read_root(TableReader(root, name, {}), name);
 }
 
 Result<Config> read_config(const std::filesystem::path& file) {
-  GOGRID_ASSIGN_OR_RETURN(const std::string text, read_file(file, kMaxConfig));
-  return parse_config(text, file.string());
-}
-
-Result<ListenAddress> parse_listen(std::string_view text) {
-  const std::size_t colon = text.rfind(':');
-  std::string_view address = text.substr(0, colon == text.npos ? 0 : colon);
-  if (address.starts_with('[') && address.ends_with(']'))
-    address = address.substr(1, address.size() - 2);
-  std::uint16_t port = 0;
-  const std::string_view digits = colon == text.npos ? "" : text.substr(colon + 1);
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (address.empty() || digits.empty() || error != std::errc{} ||
-      end != digits.data() + digits.size()) {
-    return fail(ErrorCode::kInvalidArgument,
-                "--listen: expected ADDR:PORT like 127.0.0.1:8080 (port 0..65535): '" +
-                    std::string(text) + "'",
-                "listen");
-  }
-  return ListenAddress{std::string(address), port};
+  auto text = read_file(file, kMaxConfig);
+  if (!text)
+    return fail(ErrorCode::kInvalidArgument, "--config: " + text.error().message, "config");
+  return parse_config(*text, file.string());
 }
 
 }  // namespace gogrid

@@ -4,31 +4,27 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "app/listen_address.h"
 #include "base/result.h"
 #include "device/device.h"
 
 namespace gogrid {
 
 struct Config {
-  std::optional<std::string> listen;      // [server] listen = "127.0.0.1:8080"
+  std::optional<ListenAddress> listen;    // [server] listen = "127.0.0.1:8080"
   std::vector<std::string> models;        // [server] models = ["a", "b"]
-  std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
   std::optional<std::uint32_t> context;   // [server] context
   std::optional<std::uint32_t> parallel;  // [server] parallel
+  std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
 };
 
 // kInvalidArgument "FILE:LINE: what was expected: what came". Unknown keys are errors that suggest
 // the nearest.
 Result<Config> read_config(const std::filesystem::path& file);
+// `name` stands for the file in errors.
 Result<Config> parse_config(std::string_view text, std::string_view name);
-
-struct ListenAddress {
-  std::string address;
-  std::uint16_t port = 0;
-};
-// "127.0.0.1:8080", "[::1]:0".
-Result<ListenAddress> parse_listen(std::string_view text);
 
 }  // namespace gogrid

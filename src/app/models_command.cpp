@@ -87,10 +87,22 @@ Status show(const ModelLibrary& library, const std::string& name, bool json) {
   return {};
 }
 
-Status verify(const ModelLibrary& library, const std::string& name) {
+Status verify(const ModelLibrary& library, const std::string& name, bool json) {
   ProgressLine line("verifying " + name);
   GOGRID_RETURN_IF_ERROR(library.verify(name, line.bytes()));
-  std::printf("%s is intact\n", name.c_str());
+  if (json)
+    std::printf("%s\n", Json{{"name", name}, {"intact", true}}.dump().c_str());
+  else
+    std::printf("%s is intact\n", name.c_str());
+  return {};
+}
+
+Status remove(ModelLibrary& library, const std::string& name, bool json) {
+  GOGRID_RETURN_IF_ERROR(library.remove(name));
+  if (json)
+    std::printf("%s\n", Json{{"name", name}, {"removed", true}}.dump().c_str());
+  else
+    std::printf("removed %s\n", name.c_str());
   return {};
 }
 
@@ -108,9 +120,9 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
     case ModelsCommand::Action::kShow:
       return show(library, command.name, common.json);
     case ModelsCommand::Action::kVerify:
-      return verify(library, command.name);
+      return verify(library, command.name, common.json);
     case ModelsCommand::Action::kRemove:
-      return library.remove(command.name);
+      return remove(library, command.name, common.json);
   }
   return {};
 }

@@ -59,10 +59,14 @@ Status plan_command(const PlanCommand& command, const CommonOptions& common) {
   GOGRID_ASSIGN_OR_RETURN(
       const PreparedModel prepared,
       prepare_model(workspace, registry, *factory, command.placement, command.model));
-  if (common.json)
-    std::printf("%s\n", json_of(prepared.plan).dump().c_str());
-  else
-    print_plan(prepared.plan);
+  if (common.json) {
+    Json json = json_of(prepared.plan);
+    json["notes"] = prepared.notes;
+    std::printf("%s\n", json.dump().c_str());
+    return {};
+  }
+  print_plan(prepared.plan);
+  for (const std::string& note : prepared.notes) std::printf("  %s\n", note.c_str());
   return {};
 }
 

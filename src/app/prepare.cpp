@@ -44,21 +44,31 @@ std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOp
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model) {
-  ProgressLine hashing("reading " + std::string(model));
-  GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.find(model, hashing.bytes()));
-  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(source.path));
+  PreparedModel prepared;
+  {
+    ProgressLine line("reading " + std::string(model));
+    GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, line.bytes()));
+  }
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(const ModelProfile profile, read_profile(file));
-  std::vector<Device> devices = candidates(registry, placement);
+  prepared.devices = candidates(registry, placement);
   SliceCache slices(workspace.slices(), kSliceCapacity);
-  const auto note = [](std::string_view text) { log::info("calibration", {{"note", text}}); };
-  GOGRID_ASSIGN_OR_RETURN(const auto budgets,
-                          calibrate(file, profile, source.digest, devices, factory, slices,
-                                    workspace.measurements(), SteadyClock(), note));
-  const PlanQuestion question = question_of(source, profile, placement);
+  ProgressLine line("measuring devices for " + prepared.source.name);
+  line.show();
+  const auto note = [&](std::string_view text) {
+    prepared.notes.emplace_back(text);
+    log::info("calibration", {{"model", prepared.source.name}, {"note", text}});
+  };
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto budgets,
+      calibrate(file, profile, prepared.source.digest, prepared.devices, factory, slices,
+                workspace.measurements(), SteadyClock(), note));
+  const PlanQuestion question = question_of(prepared.source, profile, placement);
   auto plan = placement.split.empty() ? plan_stages(profile, budgets, question)
                                       : plan_by_hand(profile, budgets, question, placement.split);
   if (!plan) return std::unexpected(std::move(plan).error());
-  return PreparedModel{std::move(source), *std::move(plan), std::move(devices)};
+  prepared.plan = *std::move(plan);
+  return prepared;
 }
 
 TextEngineOptions engine_options(const Workspace& workspace, const PreparedModel& prepared,

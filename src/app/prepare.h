@@ -19,10 +19,12 @@ struct PreparedModel {
   ModelSource source;
   Plan plan;
   std::vector<Device> devices;
+  std::vector<std::string> notes;  // how each device was measured, or why it was left out
 };
 
-// Measures devices that were not measured for this model yet (a second or two), then plans.
-// kDoesNotFit and kUnsupported say what is short, and what would work.
+// Measures devices that were not measured for this model yet (a second or two each), then plans;
+// says on a terminal what takes long. kDoesNotFit and kUnsupported say what is short, and what
+// would work.
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model);

@@ -1,13 +1,12 @@
-#include <pthread.h>
-
+#include <algorithm>
 #include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <thread>
 
 #include "app/commands.h"
 #include "app/config.h"
 #include "app/prepare.h"
+#include "app/stop_signals.h"
 #include "app/terminal.h"
 #include "http/http_server.h"
 #include "obs/log.h"
@@ -17,42 +16,29 @@
 namespace gogrid {
 namespace {
 
-constexpr const char* kDefaultListen = "127.0.0.1:8080";
 constexpr Duration kDrainLimit = std::chrono::seconds(30);
 constexpr auto kLook = std::chrono::milliseconds(5);
 
-// SIGTERM and SIGINT are taken by one thread, with all others blocking them from before they start.
-class StopSignals {
- public:
-  StopSignals() {
-    std::signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set_);
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&set_, signal);
-    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
-  }
-  // The signal's number.
-  int wait() const {
-    int signal = 0;
-    sigwait(&set_, &signal);
-    return signal;
-  }
-  // Ends a wait() of `thread`.
-  static void wake(std::jthread& thread) { pthread_kill(thread.native_handle(), SIGUSR1); }
-
- private:
-  sigset_t set_{};
-};
-
+// A flag wins over the file, the file over the default.
 Result<Config> merged_config(const ServeCommand& command) {
   Config config;
   if (!command.config.empty()) {
     GOGRID_ASSIGN_OR_RETURN(config, read_config(command.config));
   }
-  if (command.listen) config.listen = command.listen;
+  if (command.listen) {
+    auto listen = parse_listen(*command.listen);
+    if (!listen)
+      return fail(ErrorCode::kInvalidArgument, "--listen: " + listen.error().message, "listen");
+    config.listen = *std::move(listen);
+  }
   if (!command.models.empty()) config.models = command.models;
   if (!command.placement.devices.empty()) config.devices = command.placement.devices;
   if (command.placement.context) config.context = command.placement.context;
   if (command.placement.parallel) config.parallel = command.placement.parallel;
+  if (config.models.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "a model is expected: --model NAME (see: gogrid models list)", "model");
+  }
   return config;
 }
 
@@ -83,6 +69,7 @@ struct Server {
   EngineRegistry engines;
   CompletionService completions;
   StatusService status;
+  std::atomic<bool> stopping{false};
 };
 
 // The factory outlives even stages that hang and were left behind.
@@ -108,74 +95,76 @@ Status add_model(Server& server, const std::string& model) {
       });
 }
 
-// "Ready to answer": models are loaded, or have said why they cannot be.
-void wait_until_loaded(const EngineRegistry& engines, const std::atomic<bool>& stopping) {
-  ProgressLine line("loading");
-  const auto loading = [&] {
-    double progress = 0.0;
-    bool any = false;
-    for (const ModelStatus& model : engines.list()) {
-      progress += model.progress;
-      any = any || model.state == ModelState::kLoading;
-    }
-    line.show(progress / static_cast<double>(std::max<std::size_t>(1, engines.list().size())));
-    return any;
-  };
-  while (!stopping && loading()) std::this_thread::sleep_for(kLook);
+// The share of all loading that is done; empty when none is going on.
+std::optional<double> loading(const EngineRegistry& engines) {
+  const std::vector<ModelStatus> models = engines.list();
+  if (std::ranges::none_of(
+          models, [](const ModelStatus& model) { return model.state == ModelState::kLoading; }))
+    return std::nullopt;
+  double done = 0.0;
+  for (const ModelStatus& model : models)
+    done += model.state == ModelState::kLoading ? model.progress : 1.0;
+  return done / static_cast<double>(models.size());
 }
 
-void announce(const ListenAddress& address, std::uint16_t port, const EngineRegistry& engines,
-              const std::atomic<bool>& stopping) {
-  wait_until_loaded(engines, stopping);
-  for (const ModelStatus& model : engines.list()) {
+// Says where, once models are loaded or have said why they cannot be: then it answers.
+void announce(const Server& server, const ListenAddress& address) {
+  {
+    ProgressLine line("loading");
+    for (auto share = loading(server.engines); share && !server.stopping;
+         share = loading(server.engines)) {
+      line.show(*share);
+      std::this_thread::sleep_for(kLook);
+    }
+  }
+  if (server.stopping) return;
+  for (const ModelStatus& model : server.engines.list()) {
     if (model.state == ModelState::kFailed) complain("model " + model.name + ": " + model.why);
   }
-  const bool v6 = address.address.find(':') != std::string::npos;
-  std::printf("listening on http://%s%s%s:%u\n", v6 ? "[" : "", address.address.c_str(),
-              v6 ? "]" : "", port);
+  std::printf("listening on %s\n", url_of(address).c_str());
   std::fflush(stdout);
 }
 
-}  // namespace
+// New requests are refused, running ones finished, the server ended.
+void drain(Server& server) {
+  log::info("draining", {});
+  server.stopping = true;
+  server.status.set_state(ServerState::kDraining, "the server was told to stop");
+  const TimePoint deadline = server.clock.now() + kDrainLimit;
+  server.engines.drain(deadline);
+  HttpServer::stop(deadline);
+}
 
-Status serve_command(const ServeCommand& command, const CommonOptions& common) {
-  GOGRID_ASSIGN_OR_RETURN(const Config config, merged_config(command));
-  GOGRID_ASSIGN_OR_RETURN(const ListenAddress address,
-                          parse_listen(config.listen.value_or(kDefaultListen)));
-  if (config.models.empty()) {
-    return fail(ErrorCode::kInvalidArgument,
-                "a model is expected: --model NAME (see: gogrid models list)", "model");
-  }
-  GOGRID_ASSIGN_OR_RETURN(const Workspace workspace, Workspace::open(common.data_dir));
-  const StopSignals signals;
-  const SteadyClock clock;
-  GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
-  Server server(workspace, std::move(registry), placement_of(command, config));
-  for (const std::string& model : config.models) GOGRID_RETURN_IF_ERROR(add_model(server, model));
-
-  std::atomic<bool> stopping{false};
+Status run_server(Server& server, const ListenAddress& address, StopSignals& signals) {
   std::jthread announcer;
-  std::jthread stopper([&] {
-    if (signals.wait() == SIGUSR1) return;
-    stopping = true;
-    log::info("draining", {});
-    server.status.set_state(ServerState::kDraining, "the server was told to stop");
-    const TimePoint deadline = server.clock.now() + kDrainLimit;
-    server.engines.drain(deadline);
-    HttpServer::stop(deadline);
-  });
   HttpOptions options;
   options.address = address.address;
   options.port = address.port;
   const Status status = HttpServer::run(
       options, {&server.completions, &server.status, &server.engines, &server.metrics},
       [&](std::uint16_t port) {
-        announcer = std::jthread([&, port] { announce(address, port, server.engines, stopping); });
+        signals.on_first([&server] { drain(server); });
+        announcer = std::jthread(
+            [&server, in_use = ListenAddress{address.address, port}] { announce(server, in_use); });
       });
-  stopping = true;
-  StopSignals::wake(stopper);
-  stopper.join();
+  server.stopping = true;
+  signals.forget();
   return status;
+}
+
+}  // namespace
+
+Status serve_command(const ServeCommand& command, const CommonOptions& common) {
+  GOGRID_ASSIGN_OR_RETURN(const Config config, merged_config(command));
+  const ListenAddress address = config.listen.value_or(ListenAddress{});
+  GOGRID_RETURN_IF_ERROR(check_listen(address));
+  GOGRID_ASSIGN_OR_RETURN(const Workspace workspace, Workspace::open(common.data_dir));
+  StopSignals signals;
+  const SteadyClock clock;
+  GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
+  Server server(workspace, std::move(registry), placement_of(command, config));
+  for (const std::string& model : config.models) GOGRID_RETURN_IF_ERROR(add_model(server, model));
+  return run_server(server, address, signals);
 }
 
 }  // namespace gogrid

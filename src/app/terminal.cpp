@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -11,14 +12,20 @@ ProgressLine::ProgressLine(std::string what)
     : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
-  if (percent_ >= 0) std::fputs("\r\x1b[K", stderr);
+  if (!shown_.empty()) std::fputs("\r\x1b[K", stderr);
 }
 
+void ProgressLine::show() { write(what_ + " ..."); }
+
 void ProgressLine::show(double share) {
-  const int percent = static_cast<int>(share * 100.0);
-  if (!terminal_ || percent == percent_) return;
-  percent_ = percent;
-  std::fprintf(stderr, "\r%s: %d %%\x1b[K", what_.c_str(), percent);
+  const int percent = static_cast<int>(std::clamp(share, 0.0, 1.0) * 100.0);
+  write(what_ + ": " + std::to_string(percent) + " %");
+}
+
+void ProgressLine::write(const std::string& text) {
+  if (!terminal_ || text == shown_) return;
+  shown_ = text;
+  std::fprintf(stderr, "\r%s\x1b[K", text.c_str());
   std::fflush(stderr);
 }
 

@@ -9,7 +9,7 @@
 namespace gogrid {
 
 // A line that is rewritten in place ("importing: 43 %"), on a terminal only. Not thread-safe. The
-// destructor ends the line.
+// destructor takes the line away.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string what);
@@ -17,14 +17,18 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  void show(double share);
-  // For functions that report bytes; never cancels.
+  // Of what has no share to tell.
+  void show();
+  void show(double share);  // 0..1
+  // For functions that report bytes; never cancels. Must not outlive the line.
   Progress bytes();
 
  private:
+  void write(const std::string& text);
+
   const std::string what_;
   const bool terminal_;
-  int percent_ = -1;
+  std::string shown_;
 };
 
 // "gogrid: message" on stderr.

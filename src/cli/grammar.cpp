@@ -1,0 +1,228 @@
+#include "cli/grammar.h"
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <limits>
+#include <tuple>
+
+#include "cli/help_text.h"
+#include "cli/values.h"
+
+namespace gogrid {
+namespace {
+
+constexpr const char* kModelHelp = "A model of the library, or a GGUF file";
+
+// The option may be given again and again, one value each time.
+void repeatable(CLI::Option* option) {
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+}
+
+void add_common(CLI::App& app, CommonOptions& common) {
+  app.option_defaults()->group("General");
+  app.add_option("--data-dir", common.data_dir,
+                 "Where models, slices and measurements live (default: $GOGRID_DATA, else the XDG "
+                 "data folder)")
+      ->type_name("DIR");
+  app.add_option("--log-level", common.log_level,
+                 "debug, info, warning, error or off (default: warning)")
+      ->type_name("LEVEL")
+      ->check(one_of({"debug", "info", "warning", "error", "off"}));
+  app.add_flag("--log-json", common.json_log, "Log records as JSON lines instead of text");
+  if (CLI::Option* help = app.get_help_ptr())
+    help->group("General")->description("Print this page");
+}
+
+void add_json(CLI::App& app, CommonOptions& common) {
+  app.add_flag("--json", common.json, "Print JSON instead of text (its fields: docs/cli.md)");
+}
+
+void add_devices(CLI::App& app, Parsed& parsed) {
+  repeatable(app.add_option("--device", parsed.devices,
+                            "Use just these devices; repeatable. `cores` makes a CPU device of "
+                            "these cores, its threads pinned to them; `memory` is a budget")
+                 ->type_name("ID[:cores=0-3][:memory=8GiB]"));
+}
+
+void add_placement(CLI::App& app, Parsed& parsed) {
+  app.option_defaults()->group("Placement");
+  add_devices(app, parsed);
+  app.add_option("--split", parsed.split,
+                 "Stages by hand instead of the planner's: layers first:last@device, as in "
+                 "0:15@cpu-a,15:30@vulkan0")
+      ->type_name("STAGES");
+  app.add_option("--context", parsed.placement.context,
+                 "Tokens per sequence (default: 4096, or what the model was trained for if less)")
+      ->type_name("N")
+      ->check(whole_number(16, 16'777'216));
+  app.add_option("--parallel", parsed.placement.parallel,
+                 "Sequences at once (1..256; default 4, for run 1)")
+      ->type_name("N")
+      ->check(whole_number(1, 256));
+  app.add_flag("--deterministic", parsed.placement.deterministic,
+               "The same bytes whatever else runs: no flash attention, Q4_K not repacked (slower)");
+}
+
+void add_sampling(CLI::App& app, RunCommand& run) {
+  SamplingSpec& s = run.sampling;
+  app.option_defaults()->group("Sampling");
+  const auto real = [&app](const char* name, float& value, double high, const char* help) {
+    app.add_option(name, value, help)->type_name("X")->check(real_number(0, high));
+  };
+  real("--temperature", s.temperature, 2.0,
+       "0: always the most likely token; more: more surprise (0..2; default 1)");
+  app.add_option("--top-k", s.top_k, "Keep the N most likely tokens (0: all; default 0)")
+      ->type_name("N")
+      ->check(whole_number(0, 1 << 20));
+  real("--top-p", s.top_p, 1.0, "Keep the fewest tokens of this probability (0..1; default 1)");
+  real("--min-p", s.min_p, 1.0,
+       "Drop tokens less likely than this share of the most likely one's (0..1; default 0.05)");
+  app.add_option("--seed", run.seed, "The same seed gives the same text (default: random)")
+      ->type_name("N")
+      ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()));
+}
+
+void add_serve(CLI::App& root, Parsed& parsed) {
+  auto* app = root.add_subcommand("serve", "Serve models over the OpenAI API");
+  app->footer(help_text::kServe);
+  repeatable(app->add_option("--model", parsed.serve.models,
+                             std::string(kModelHelp) + ", to be served; repeatable")
+                 ->type_name("MODEL"));
+  app->add_option("--listen", parsed.serve.listen,
+                  "Where to listen (default 127.0.0.1:8080; port 0: any free one)")
+      ->type_name("ADDR:PORT");
+  app->add_option("--config", parsed.serve.config, "A TOML file; flags win over it")
+      ->type_name("FILE");
+  add_placement(*app, parsed);
+  add_common(*app, parsed.common);
+}
+
+void add_run(CLI::App& root, Parsed& parsed) {
+  auto* app = root.add_subcommand("run", "Answer one prompt and end");
+  app->footer(help_text::kRun);
+  app->add_option("MODEL", parsed.run.model, kModelHelp)->required();
+  auto* text = app->add_option("-p,--prompt", parsed.run.prompt, "The prompt")->type_name("TEXT");
+  app->add_option("-f,--file", parsed.run.prompt_file,
+                  "Read the prompt from FILE (-: standard input)")
+      ->type_name("FILE")
+      ->excludes(text);
+  app->add_option("-n,--max-tokens", parsed.run.max_tokens,
+                  "End after so many tokens (default 256)")
+      ->type_name("N")
+      ->check(whole_number(1, 16'777'216));
+  app->add_flag("--raw", parsed.run.raw, "Continue the text as it is: no chat template");
+  add_json(*app, parsed.common);
+  add_sampling(*app, parsed.run);
+  add_placement(*app, parsed);
+  add_common(*app, parsed.common);
+}
+
+void add_plan(CLI::App& root, Parsed& parsed) {
+  auto* plan = root.add_subcommand("plan", "Say where a model would run, how fast, and why");
+  plan->footer(help_text::kPlan);
+  plan->add_option("MODEL", parsed.plan.model, kModelHelp)->required();
+  add_json(*plan, parsed.common);
+  add_placement(*plan, parsed);
+  add_common(*plan, parsed.common);
+}
+
+void add_bench(CLI::App& root, Parsed& parsed) {
+  auto* bench = root.add_subcommand("bench", "Measure a model's speed here, beside the prediction");
+  bench->footer(help_text::kBench);
+  bench->add_option("MODEL", parsed.bench.model, kModelHelp)->required();
+  bench
+      ->add_option("--prompt-tokens", parsed.bench.prompt_tokens,
+                   "Tokens of the prompt whose prefill is measured (default 128)")
+      ->type_name("N")
+      ->check(whole_number(1, 1'000'000));
+  bench
+      ->add_option("-n,--max-tokens", parsed.bench.max_tokens,
+                   "Tokens to generate in each sequence (default 64)")
+      ->type_name("N")
+      ->check(whole_number(2, 1'000'000));
+  add_json(*bench, parsed.common);
+  add_placement(*bench, parsed);
+  add_common(*bench, parsed.common);
+}
+
+void add_device_list(CLI::App& root, Parsed& parsed) {
+  auto* devices = root.add_subcommand("devices", "List what can compute here");
+  devices->footer(help_text::kDevices);
+  add_devices(*devices, parsed);
+  add_json(*devices, parsed.common);
+  add_common(*devices, parsed.common);
+}
+
+void add_models(CLI::App& root, Parsed& parsed) {
+  auto* models = root.add_subcommand("models", "Import, list, show, verify and remove models");
+  models->footer(help_text::kModels);
+  models->require_subcommand(1);
+  const auto add = [&](const char* name, const char* help, ModelsCommand::Action action) {
+    auto* app = models->add_subcommand(name, help);
+    app->callback([&parsed, action] { parsed.models.action = action; });
+    add_json(*app, parsed.common);
+    return app;
+  };
+  auto* import = add("import", "Check a GGUF file and take it into the library",
+                     ModelsCommand::Action::kImport);
+  import->add_option("FILE", parsed.models.file, "The file to import")->required();
+  import->add_option("--name", parsed.models.name, "Its name (default: from the file's name)")
+      ->type_name("NAME");
+  import->add_option("--sha256", parsed.models.sha256, "Refuse the file unless this is its SHA-256")
+      ->type_name("HEX")
+      ->check(hex_digest());
+  import->footer(help_text::kModels);
+  add("list", "List the models of the library", ModelsCommand::Action::kList);
+  const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 3> named{
+      {{"show", "Say what a model is and what it needs", ModelsCommand::Action::kShow},
+       {"verify", "Read every byte again and compare with its digest",
+        ModelsCommand::Action::kVerify},
+       {"rm", "Remove a model", ModelsCommand::Action::kRemove}}};
+  for (const auto& [name, help, action] : named) {
+    add(name, help, action)
+        ->add_option("NAME", parsed.models.name, "A model of the library")
+        ->required();
+  }
+  for (CLI::App* app : models->get_subcommands([](CLI::App*) { return true; }))
+    add_common(*app, parsed.common);
+}
+
+}  // namespace
+
+void define_commands(CLI::App& root, Parsed& parsed) {
+  root.require_subcommand(1);
+  root.footer(help_text::kRoot);
+  root.set_version_flag("--version", std::string("gogrid ") + help_text::kVersion,
+                        "Print the version");
+  root.get_help_ptr()->description("Print this page");
+  add_serve(root, parsed);
+  add_run(root, parsed);
+  add_plan(root, parsed);
+  add_bench(root, parsed);
+  add_device_list(root, parsed);
+  add_models(root, parsed);
+  auto* completion = root.add_subcommand("completion", "Print a completion script for a shell");
+  completion->footer(help_text::kCompletion);
+  completion->add_option("SHELL", parsed.completion.shell, "bash")
+      ->required()
+      ->check(one_of({"bash"}));
+}
+
+std::string full_name(const CLI::App& app) {
+  const CLI::App* parent = app.get_parent();
+  return (parent == nullptr ? "" : full_name(*parent) + " ") + app.get_name();
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+}  // namespace gogrid

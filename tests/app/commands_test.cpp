@@ -1,0 +1,185 @@
+// The program from outside: exit statuses, what goes to stdout, and the fixed fields of --json.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "support/process.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_gguf.h"
+
+namespace gogrid::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+class Commands : public ::testing::Test {
+ protected:
+  Commands() { write_tiny_model(model()); }
+  std::string model() const { return folder_ / "tiny.gguf"; }
+  Outcome gogrid(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), GOGRID_PROGRAM);
+    return run_program(std::move(arguments), folder_ / "data");
+  }
+  Outcome run(std::vector<std::string> more) const {
+    more.insert(more.begin(), {"run", model(), "--context", "256", "-n", "8"});
+    return gogrid(more);
+  }
+  Outcome run_greedily(std::vector<std::string> more) const {
+    more.insert(more.end(), {"--temperature", "0"});
+    return run(std::move(more));
+  }
+  Json json(const std::vector<std::string>& arguments) const {
+    const Outcome outcome = gogrid(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return Json::parse(outcome.out);
+  }
+
+  const TemporaryFolder folder_;
+};
+
+TEST_F(Commands, HelpAndVersionAreResults) {
+  for (const char* option : {"--help", "--version"}) {
+    const Outcome outcome = gogrid({option});
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_THAT(outcome.out, StartsWith("gogrid "));
+    EXPECT_THAT(outcome.err, IsEmpty());
+  }
+}
+
+TEST_F(Commands, WrongUsageIsStatusTwoAndNothingOnStdout) {
+  const std::vector<std::vector<std::string>> wrong{
+      {},
+      {"sevre"},
+      {"run", model()},
+      {"run", model(), "-p", "x", "--temperature", "9"},
+      {"run", "no-such-model", "-p", "x"},
+      {"run", "/nonexistent.gguf", "-p", "x"},
+      {"run", model(), "-f", "/nonexistent.txt"},
+      {"plan", model(), "--device", "nowhere7"},
+      {"plan", model(), "--split", "0:2@cpu0"},
+      {"models", "show", "no-such-model"},
+      {"models", "import", "/nonexistent.gguf"},
+      {"serve"},
+      {"serve", "--model", model(), "--listen", "0.0.0.0:0"},
+      {"serve", "--model", model(), "--config", "/nonexistent.toml"},
+      {"serve", "--model", "no-such-model"}};
+  for (const auto& arguments : wrong) {
+    const Outcome outcome = gogrid(arguments);
+    EXPECT_EQ(outcome.status, 2) << ::testing::PrintToString(arguments) << outcome.err;
+    EXPECT_THAT(outcome.out, IsEmpty());
+    EXPECT_THAT(outcome.err, StartsWith("gogrid: "));
+  }
+}
+
+TEST_F(Commands, WhatCanNeverRunHereIsStatusThreeWithWhatIsShort) {
+  for (const char* command : {"plan", "run"}) {
+    std::vector<std::string> arguments{command, model(), "--device", "cpu0:memory=64KiB"};
+    if (std::string_view(command) == "run") arguments.insert(arguments.end(), {"-p", "x"});
+    const Outcome outcome = gogrid(arguments);
+    EXPECT_EQ(outcome.status, 3) << outcome.err;
+    EXPECT_THAT(outcome.out, IsEmpty());
+    EXPECT_THAT(outcome.err, HasSubstr("iB"));
+  }
+}
+
+TEST_F(Commands, DevicesHaveTheirFixedFields) {
+  const Json devices = json({"devices", "--json"})["devices"];
+  const auto cpu = std::ranges::find(devices, "cpu0", [](const Json& d) { return d["id"]; });
+  ASSERT_NE(cpu, devices.end());
+  EXPECT_EQ((*cpu)["kind"], "cpu");
+  EXPECT_GT((*cpu)["memory_total"], 0);
+  EXPECT_FALSE((*cpu)["cores"].empty());
+  for (const Json& device : devices) {
+    for (const char* field :
+         {"id", "backend", "name", "kind", "memory_total", "memory_free", "cores", "notes"})
+      EXPECT_TRUE(device.contains(field)) << field;
+    EXPECT_NE(device["memory_total"], 0);
+  }
+}
+
+TEST_F(Commands, APlanHasItsFixedFieldsAndCoversAllLayers) {
+  const Json plan = json({"plan", model(), "--json", "--device", "cpu0", "--context", "256"});
+  EXPECT_EQ(plan["model"], "tiny");
+  ASSERT_EQ(plan["stages"].size(), 1u);
+  const Json& stage = plan["stages"][0];
+  EXPECT_EQ(stage["device"], "cpu0");
+  EXPECT_EQ(stage["layers"], Json({0, 4}));
+  for (const char* field : {"weights_bytes", "kv_bytes", "compute_bytes"})
+    EXPECT_GT(stage[field], 0) << field;
+  EXPECT_GT(stage["step_ms"], 0.0);
+  EXPECT_GE(plan["groups"], 1);
+  EXPECT_GT(plan["predicted"]["decode_tokens_per_s"], 0.0);
+  EXPECT_GT(plan["predicted"]["prefill_tokens_per_s"], 0.0);
+  EXPECT_FALSE(plan["why"].empty());
+}
+
+TEST_F(Commands, ASplitByHandIsRunAsAsked) {
+  const Outcome outcome =
+      run_greedily({"-p", "hello", "--json", "--device", "cpu0", "--split", "0:1@cpu0,1:4@cpu0"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json answer = Json::parse(outcome.out);
+  ASSERT_EQ(answer["stages"].size(), 2u);
+  EXPECT_EQ(answer["stages"][0]["layers"], Json({0, 1}));
+  EXPECT_EQ(answer["stages"][1]["layers"], Json({1, 4}));
+}
+
+TEST_F(Commands, ARunSaysTheSameAsTextAndAsJson) {
+  const Outcome text = run_greedily({"-p", "hello"});
+  const Outcome structured = run_greedily({"-p", "hello", "--json"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  ASSERT_EQ(structured.status, 0) << structured.err;
+  const Json answer = Json::parse(structured.out);
+  EXPECT_EQ(answer["text"].get<std::string>() + "\n", text.out);
+  EXPECT_EQ(answer["tokens"].size(), answer["completion_tokens"]);
+  EXPECT_LE(answer["completion_tokens"], 8);
+  EXPECT_GT(answer["prompt_tokens"], 0);
+  EXPECT_THAT(answer["finish_reason"].get<std::string>(), ::testing::AnyOf("stop", "length"));
+  EXPECT_GT(answer["timings"]["prefill_s"], 0.0);
+  EXPECT_EQ(answer["stages"].size(), 1u);
+}
+
+TEST_F(Commands, ASeedDecidesASampledText) {
+  const auto sampled = [&](const char* seed) {
+    const Outcome outcome =
+        run({"-p", "hello", "--raw", "--temperature", "2", "--min-p", "0", "--seed", seed});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_EQ(sampled("7"), sampled("7"));
+  EXPECT_NE(sampled("7"), sampled("8"));
+}
+
+TEST_F(Commands, AModelGoesThroughTheLibrary) {
+  EXPECT_THAT(json({"models", "list", "--json"})["models"], IsEmpty());
+  const Json imported = json({"models", "import", model(), "--name", "mine", "--json"});
+  EXPECT_EQ(imported["name"], "mine");
+  EXPECT_THAT(imported["digest"].get<std::string>(), StartsWith("sha256:"));
+  EXPECT_EQ(json({"models", "list", "--json"})["models"].size(), 1u);
+  EXPECT_EQ(json({"models", "show", "mine", "--json"})["layers"], 4);
+  EXPECT_EQ(json({"models", "verify", "mine", "--json"})["intact"], true);
+  EXPECT_EQ(json({"plan", "mine", "--json", "--context", "256"})["model"], "mine");
+  EXPECT_EQ(json({"models", "rm", "mine", "--json"})["removed"], true);
+  EXPECT_EQ(gogrid({"models", "show", "mine"}).status, 2);
+}
+
+TEST_F(Commands, ADamagedFileIsRefusedAsFailedNotAsWrongUsage) {
+  std::filesystem::resize_file(model(), std::filesystem::file_size(model()) / 2);
+  const Outcome outcome = gogrid({"models", "import", model()});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("tiny.gguf"));
+}
+
+TEST_F(Commands, MistypedModelsAreToldTheNearest) {
+  ASSERT_EQ(gogrid({"models", "import", model(), "--name", "smollm"}).status, 0);
+  EXPECT_THAT(gogrid({"run", "smolm", "-p", "x"}).err,
+              AllOf(HasSubstr("'smolm'"), HasSubstr("did you mean smollm?")));
+}
+
+}  // namespace
+}  // namespace gogrid::testing

@@ -1,0 +1,137 @@
+// The configuration file: what it sets, and how a mistake in it is told.
+#include "app/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/files.h"
+#include "support/temporary_folder.h"
+
+namespace gogrid {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+TEST(Config, SetsServerAndDevices) {
+  const auto config = parse_config(R"([server]
+listen = "127.0.0.1:9000"
+models = ["a", "b"]
+context = 2048
+parallel = 8
+[[device]]
+id = "cpu-a"
+cores = "0-1"
+memory = "4GiB"
+[[device]]
+id = "vulkan0"
+)",
+                                   "g.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_TRUE(config->listen);
+  EXPECT_EQ(url_of(*config->listen), "http://127.0.0.1:9000");
+  EXPECT_THAT(config->models, ElementsAre("a", "b"));
+  EXPECT_EQ(config->context, 2048u);
+  EXPECT_EQ(config->parallel, 8u);
+  ASSERT_EQ(config->devices.size(), 2u);
+  EXPECT_EQ(config->devices[0].id, "cpu-a");
+  EXPECT_THAT(config->devices[0].cores, ElementsAre(0, 1));
+  EXPECT_EQ(config->devices[0].memory, 4 * kGiB);
+  EXPECT_EQ(config->devices[1].id, "vulkan0");
+}
+
+TEST(Config, LeavesUnsaidWhatItDoesNotSay) {
+  for (const char* text : {"", "# nothing\n", "[server]\n"}) {
+    const auto config = parse_config(text, "g.toml");
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_FALSE(config->listen);
+    EXPECT_FALSE(config->context);
+    EXPECT_FALSE(config->parallel);
+    EXPECT_THAT(config->models, IsEmpty());
+    EXPECT_THAT(config->devices, IsEmpty());
+  }
+}
+
+struct Mistake {
+  const char* text;
+  const char* where;
+  std::vector<const char*> words;
+};
+
+class ConfigMistakes : public ::testing::TestWithParam<Mistake> {};
+
+TEST_P(ConfigMistakes, AreToldWithFileLineAndWhatWasExpected) {
+  const auto config = parse_config(GetParam().text, "g.toml");
+  ASSERT_FALSE(config) << GetParam().text;
+  EXPECT_EQ(config.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(config.error().message, StartsWith(GetParam().where));
+  for (const char* word : GetParam().words) EXPECT_THAT(config.error().message, HasSubstr(word));
+}
+
+// clang-format off
+INSTANTIATE_TEST_SUITE_P(All, ConfigMistakes, ::testing::Values(
+    Mistake{"[server]\nlitsen = \"127.0.0.1:1\"\n", "g.toml:2: ", {"server.litsen", "did you mean listen?"}},
+    Mistake{"[sever]\n", "g.toml:1: ", {"'sever'", "server"}},
+    Mistake{"listen = \"x\"\n", "g.toml:1: ", {"'listen'"}},
+    Mistake{"[server]\n\nlisten = 8080\n", "g.toml:3: ", {"server.listen", "a string", "8080"}},
+    Mistake{"[server]\nlisten = \"nowhere\"\n", "g.toml:2: ", {"nowhere", "ADDR:PORT"}},
+    Mistake{"[server]\nlisten = \"127.0.0.1:65536\"\n", "g.toml:2: ", {"65536"}},
+    Mistake{"[server]\ncontext = 15\n", "g.toml:2: ", {"server.context", "16..16777216", "15"}},
+    Mistake{"[server]\ncontext = 16777217\n", "g.toml:2: ", {"16777217"}},
+    Mistake{"[server]\ncontext = 4096.0\n", "g.toml:2: ", {"whole number"}},
+    Mistake{"[server]\ncontext = \"4096\"\n", "g.toml:2: ", {"whole number"}},
+    Mistake{"[server]\nparallel = 0\n", "g.toml:2: ", {"server.parallel", "1..256"}},
+    Mistake{"[server]\nparallel = -1\n", "g.toml:2: ", {"-1"}},
+    Mistake{"[server]\nmodels = \"a\"\n", "g.toml:2: ", {"server.models", "array of strings"}},
+    Mistake{"[server]\nmodels = [\n  \"a\",\n  7,\n]\n", "g.toml:4: ", {"server.models", "7"}},
+    Mistake{"server = 3\n", "g.toml:1: ", {"server", "table"}},
+    Mistake{"[device]\nid = \"cpu0\"\n", "g.toml:1: ", {"[[device]]"}},
+    Mistake{"device = [1]\n", "g.toml:1: ", {"[[device]]"}},
+    Mistake{"[[device]]\ncores = \"0\"\n", "g.toml:1: ", {"device.id"}},
+    Mistake{"[[device]]\nid = \"a\"\ncroes = \"0\"\n", "g.toml:3: ", {"device.croes", "cores"}},
+    Mistake{"[[device]]\nid = \"a\"\ncores = 0\n", "g.toml:3: ", {"device.cores", "a string"}},
+    Mistake{"[[device]]\nid = \"a\"\ncores = \"3-1\"\n", "g.toml:3: ", {"3-1"}},
+    Mistake{"[[device]]\nid = \"a\"\nmemory = \"4GB\"\n", "g.toml:3: ", {"4GB"}},
+    Mistake{"[[device]]\nid = \"a:cores=1\"\n", "g.toml:2: ", {"a:cores=1"}},
+    Mistake{"[[device]]\nid = \"\"\n", "g.toml:2: ", {"device.id"}},
+    Mistake{"[[device]]\nid = \"a\"\n[[device]]\nid = \"a\"\n", "g.toml:4: ", {"'a'", "twice"}},
+    Mistake{"\n[resources]\nmode = \"balanced\"\n", "g.toml:2: ", {"resources", "not in this version"}},
+    Mistake{"[server\n", "g.toml:1: ", {}},
+    Mistake{"[server]\nlisten = \"a\"\nlisten = \"b\"\n", "g.toml:3: ", {}},
+    Mistake{"[server]\nlisten = \"\xff\"\n", "g.toml:2: ", {}}));
+// clang-format on
+
+TEST(Config, NestingWithoutEndIsRefusedAndShort) {
+  const std::string deep = "a = " + std::string(100'000, '[');
+  const auto config = parse_config(deep, "g.toml");
+  ASSERT_FALSE(config);
+  EXPECT_LT(config.error().message.size(), 1000u);
+}
+
+TEST(ConfigFile, IsReadFromDiskAndNamedInErrors) {
+  const testing::TemporaryFolder folder;
+  const auto file = folder.path() / "gogrid.toml";
+  ASSERT_TRUE(write_file(file, "[server]\nparallel = 500\n"));
+  const auto config = read_config(file);
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().message, StartsWith(file.string() + ":2: "));
+}
+
+TEST(ConfigFile, ThatIsMissingIsWrongUsage) {
+  const auto config = read_config("/nonexistent/gogrid.toml");
+  ASSERT_FALSE(config);
+  EXPECT_THAT(config.error().message, HasSubstr("/nonexistent/gogrid.toml"));
+  EXPECT_EQ(traits(config.error().code).exit_status, 2);
+}
+
+TEST(ConfigFile, LargerThanAMebibyteIsNotRead) {
+  const testing::TemporaryFolder folder;
+  const auto file = folder.path() / "gogrid.toml";
+  ASSERT_TRUE(write_file(file, std::string(kMiB + 1, '#')));
+  EXPECT_FALSE(read_config(file));
+}
+
+}  // namespace
+}  // namespace gogrid

@@ -1,0 +1,89 @@
+// The data folder, and how a MODEL argument is found.
+#include "app/workspace.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/files.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_gguf.h"
+
+namespace gogrid {
+namespace {
+
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class WorkspaceTest : public ::testing::Test {
+ protected:
+  WorkspaceTest() { testing::write_tiny_model(model()); }
+  fs::path model() const { return folder_ / "Tiny.Model.gguf"; }
+  Workspace workspace() const {
+    auto opened = Workspace::open(folder_ / "data");
+    EXPECT_TRUE(opened) << opened.error().message;
+    return *std::move(opened);
+  }
+  const testing::TemporaryFolder folder_;
+};
+
+TEST_F(WorkspaceTest, MakesItsFoldersAndOpensThemAgain) {
+  EXPECT_TRUE(fs::is_directory(workspace().slices()));
+  EXPECT_TRUE(fs::is_directory(workspace().measurements()));
+  EXPECT_TRUE(Workspace::open(folder_ / "data"));
+}
+
+TEST_F(WorkspaceTest, SaysWhichFolderItCannotMake) {
+  ASSERT_TRUE(write_file(folder_ / "file", "x"));
+  const auto workspace = Workspace::open(folder_ / "file");
+  ASSERT_FALSE(workspace);
+  EXPECT_THAT(workspace.error().message, HasSubstr((folder_ / "file").string()));
+}
+
+TEST_F(WorkspaceTest, FindsAFileByItsPathAndNamesItAfterTheFile) {
+  const auto source = workspace().find(model().string());
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(source->name, "tiny.model");
+  EXPECT_EQ(source->path, model());
+  EXPECT_EQ(source->digest, *sha256_file(model()));
+}
+
+TEST_F(WorkspaceTest, ReadsAFileOnceForItsDigestUntilTheFileChanges) {
+  const Workspace space = workspace();
+  int reports = 0;
+  const Progress counting = [&](Bytes, Bytes) { return ++reports, true; };
+  const auto first = space.find(model().string(), counting);
+  ASSERT_GT(reports, 0);
+  reports = 0;
+  EXPECT_EQ(space.find(model().string(), counting)->digest, first->digest);
+  EXPECT_EQ(reports, 0);
+  testing::write_tiny_model(model(), {.seed = 2});
+  EXPECT_NE(space.find(model().string(), counting)->digest, first->digest);
+  EXPECT_GT(reports, 0);
+}
+
+TEST_F(WorkspaceTest, FindsALibraryModelByItsName) {
+  const Workspace space = workspace();
+  ASSERT_TRUE(space.library()->import_file(model(), "mine", "", {}));
+  const auto source = space.find("mine");
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(source->name, "mine");
+  EXPECT_EQ(source->digest, *sha256_file(model()));
+}
+
+TEST_F(WorkspaceTest, AMissingFileIsNotFound) {
+  const auto source = workspace().find((folder_ / "none.gguf").string());
+  ASSERT_FALSE(source);
+  EXPECT_EQ(source.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(source.error().message, HasSubstr("none.gguf"));
+}
+
+TEST(NameFromFile, IsANameTheLibraryTakes) {
+  EXPECT_EQ(name_from_file("/m/SmolLM2-135M.Q4_1.gguf"), "smollm2-135m.q4_1");
+  EXPECT_EQ(name_from_file("a model (1).gguf"), "a-model--1-");
+  EXPECT_EQ(name_from_file("--x.gguf"), "x");
+  EXPECT_EQ(name_from_file("\xc3\xa9.gguf"), "model");
+  EXPECT_EQ(name_from_file(std::string(200, 'a') + ".gguf").size(), 63u);
+}
+
+}  // namespace
+}  // namespace gogrid
