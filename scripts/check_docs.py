@@ -37,8 +37,8 @@ def surface(gogrid):
 
 
 def code_of(text):
-    """Pieces of code: fenced lines (comments and continued lines joined), and what stands between backticks."""
-    fenced = [block.replace("\\\n", " ") for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)]
+    """Pieces of code: lines of ```sh blocks (without comments, continued lines joined), and what stands between backticks."""
+    fenced = [block.replace("\\\n", " ") for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)]
     rest = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.M | re.S)
     lines = [line.split(" #")[0] for block in fenced for line in block.splitlines()]
     return lines + re.findall(r"`([^`\n]+)`", rest)
@@ -82,7 +82,7 @@ def main():
     pages = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/*.md")])
     faults = [f"{page.relative_to(ROOT)}: {fault}" for page in pages for fault in faults_of_page(page, known, targets)]
     for source in sorted(ROOT.glob("src/*/*.*")):
-        for page in re.findall(r"\b((?:docs|bench)/[\w-]+\.md)", source.read_text(encoding="utf-8")):
+        for page in re.findall(r"(?<![\w/-])((?:docs|bench)/[\w-]+\.md)", source.read_text(encoding="utf-8")):
             if not (ROOT / page).exists():
                 faults.append(f"{source.relative_to(ROOT)}: no page {page}")
     print("\n".join(faults) if faults else f"docs: {len(pages)} pages, every link, file, command and option exists")
