@@ -340,8 +340,8 @@ void Batcher::Impl::sweep(TimePoint now, Work& work) {
   if (end_with_) scheduler_.end_all(*end_with_);
   scheduler_.sweep(now);
   std::vector<Error> reasons;
-  auto removed = queue_.remove_if([&](const QueuedRequest& waiting) {
-    auto reason = end_with_ ? end_with_ : reason_to_leave(waiting, now);
+  auto removed = queue_.remove_if([&, end_with = end_with_](const QueuedRequest& waiting) {
+    auto reason = end_with ? end_with : reason_to_leave(waiting, now);
     if (reason) reasons.push_back(*reason);
     return reason.has_value();
   });
