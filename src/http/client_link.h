@@ -1,52 +1,47 @@
-// The connection behind a request, as the threads that make tokens see it. For .cpp files of http/
-// only.
+// The connection behind a request, as whatever answers it sees it. For .cpp files of http/ only.
 #pragma once
 
-#include <drogon/HttpRequest.h>
-#include <trantor/net/TcpConnection.h>
-
-#include <atomic>
 #include <functional>
 #include <memory>
+#include <utility>
 
-#include "base/clock.h"
+#include "http/connection_guard.h"
 
 namespace gogrid {
 
-// Thread-safe. Outlives the connection without keeping it.
+// While it lives the connection counts as busy: it is not idle, however long the answer takes.
+// Move-only; thread-safe. Does not keep the connection.
 class ClientLink {
  public:
-  explicit ClientLink(const drogon::HttpRequestPtr& request)
-      : connection_(request->getConnectionPtr()) {
-    if (const auto connection = connection_.lock()) loop_ = connection->getLoop();
+  explicit ClientLink(std::shared_ptr<ClientConnection> client) : client_(std::move(client)) {
+    ++client_->busy;
+  }
+  ClientLink(ClientLink&&) noexcept = default;
+  ClientLink& operator=(ClientLink&&) = delete;
+  ~ClientLink() {
+    if (client_ != nullptr) --client_->busy;
   }
 
-  bool connected() const {
-    const auto connection = connection_.lock();
-    return connection != nullptr && connection->connected();
-  }
+  bool connected() const { return !client_->gone.stop_requested(); }
+  // Stops when the client has left.
+  std::stop_token gone() const { return client_->gone.get_token(); }
 
-  // Runs on the connection's thread, in order. Not at all when there never was a connection.
-  void post(std::function<void()> work) const {
-    if (loop_ != nullptr) loop_->queueInLoop(std::move(work));
+  // Runs on the connection's thread, in order.
+  void post(std::function<void()> work) const { client_->loop->queueInLoop(std::move(work)); }
+
+  // On the connection's thread only.
+  void close_when_sent() const {
+    if (const auto connection = client_->tcp.lock()) connection->shutdown();
   }
 
   // Bytes the socket has taken so far; on the connection's thread only.
   std::size_t bytes_sent() const {
-    const auto connection = connection_.lock();
+    const auto connection = client_->tcp.lock();
     return connection == nullptr ? 0 : connection->bytesSent();
   }
 
-  // A computation longer than the idle timeout must not cost the client its connection.
-  void keep_open() const {
-    post([weak = connection_] {
-      if (const auto connection = weak.lock()) connection->keepAlive();
-    });
-  }
-
  private:
-  std::weak_ptr<trantor::TcpConnection> connection_;
-  trantor::EventLoop* loop_ = nullptr;
+  std::shared_ptr<ClientConnection> client_;
 };
 
 }  // namespace gogrid

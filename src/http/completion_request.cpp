@@ -13,16 +13,24 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxNesting = 64;
+constexpr std::size_t kMaxValues = 1 << 19;
+constexpr std::size_t kMaxModelName = 256;
 constexpr std::size_t kMaxMessages = 4096;
 constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopLength = 1024;
 constexpr std::size_t kMaxBiases = 2048;
 constexpr double kMaxTokens = 16'777'216;
 
-// Depth of brackets outside strings: known before a value of a million of them costs memory.
-int nesting_of(std::string_view body) {
+// What a body is made of, counted without building it: a value of two bytes takes a hundred once
+// parsed.
+struct Census {
+  int nesting = 0;
+  std::size_t values = 0;  // at most this many
+};
+
+Census census_of(std::string_view body) {
+  Census census;
   int depth = 0;
-  int deepest = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < body.size(); ++i) {
     const char c = body[i];
@@ -32,17 +40,74 @@ int nesting_of(std::string_view body) {
       continue;
     }
     if (c == '"') in_string = true;
-    if (c == '{' || c == '[') deepest = std::max(deepest, ++depth);
+    if (c == ',') ++census.values;
+    if (c == '{' || c == '[') {
+      ++census.values;
+      census.nesting = std::max(census.nesting, ++depth);
+    }
     if (c == '}' || c == ']') --depth;
   }
-  return deepest;
+  return census;
+}
+
+// Reads on until the parser gives up, and remembers in which field of the body that was.
+class FaultFinder final : public nlohmann::json_sax<Json> {
+ public:
+  static std::string field_at_fault(std::string_view body) {
+    FaultFinder finder;
+    Json::sax_parse(body, &finder);
+    return finder.field_;
+  }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(std::int64_t) override { return true; }
+  bool number_unsigned(std::uint64_t) override { return true; }
+  bool number_float(double, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return enter(); }
+  bool start_array(std::size_t) override { return enter(); }
+  bool end_object() override { return leave(); }
+  bool end_array() override { return leave(); }
+  bool key(std::string& name) override {
+    if (depth_ == 1) field_ = name.substr(0, kMaxFieldName);
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const Json::exception&) override {
+    return false;
+  }
+
+ private:
+  static constexpr std::size_t kMaxFieldName = 64;
+  bool enter() { return ++depth_ > 0; }
+  bool leave() { return --depth_ >= 0; }
+
+  int depth_ = 0;
+  std::string field_;
+};
+
+// Without the library's own numbering: "[json.exception.parse_error.101] parse error at …".
+std::string reason_of(const Json::exception& error) {
+  // The text quotes what was read last, which may be most of the body.
+  constexpr std::size_t kEnough = 200;
+  const std::string_view text = error.what();
+  const auto end = text.find("] ");
+  return std::string(end == std::string_view::npos ? text : text.substr(end + 2))
+      .substr(0, kEnough);
 }
 
 Result<Json> parse_json(std::string_view body) {
-  if (const int depth = nesting_of(body); depth > kMaxNesting) {
+  const Census census = census_of(body);
+  if (census.nesting > kMaxNesting) {
     return fail(ErrorCode::kInvalidArgument, "the body may be nested " +
                                                  std::to_string(kMaxNesting) + " deep: it is " +
-                                                 std::to_string(depth));
+                                                 std::to_string(census.nesting));
+  }
+  if (census.values > kMaxValues) {
+    return fail(ErrorCode::kInvalidArgument, "the body may have " + std::to_string(kMaxValues) +
+                                                 " values: it has " +
+                                                 std::to_string(census.values));
   }
   try {
     Json json = Json::parse(body);
@@ -51,18 +116,17 @@ Result<Json> parse_json(std::string_view body) {
                   "the body must be a JSON object, got " + brief(json));
     }
     return json;
+  } catch (const Json::out_of_range& error) {
+    return fail(ErrorCode::kInvalidArgument, "a number is too large: " + reason_of(error),
+                FaultFinder::field_at_fault(body));
   } catch (const Json::exception& error) {
-    // The text quotes what was read last, which may be most of the body.
-    constexpr std::size_t kEnough = 200;
-    return fail(ErrorCode::kInvalidArgument,
-                "the body is no valid JSON: " + std::string(error.what()).substr(0, kEnough));
+    return fail(ErrorCode::kInvalidArgument, "the body is no valid JSON: " + reason_of(error));
   }
 }
 
 // A field that must be absent, or have a value that changes nothing.
-std::unexpected<Error> unsupported(const char* name) {
-  return fail(ErrorCode::kInvalidArgument, std::string(name) + " is not supported by this version",
-              name);
+std::unexpected<Error> unsupported(const std::string& name) {
+  return fail(ErrorCode::kInvalidArgument, name + " is not supported by this version", name);
 }
 
 bool is_empty(const Json& value) {
@@ -124,9 +188,9 @@ Result<std::vector<ChatMessage>> parse_messages(const Json& body) {
   for (const Json& message : *messages) {
     const std::string where = "messages[" + std::to_string(result.size()) + "]";
     if (!message.is_object()) return bad_field(where, "an object", brief(message));
-    if (given(message, "tool_calls") != nullptr || given(message, "function_call") != nullptr) {
-      return fail(ErrorCode::kInvalidArgument,
-                  where + ".tool_calls is not supported by this version", where + ".tool_calls");
+    for (const char* name : {"tool_calls", "function_call", "audio"}) {
+      const Json* field = given(message, name);
+      if (field != nullptr && !is_empty(*field)) return unsupported(where + "." + name);
     }
     const Json role = message.value("role", Json());
     if (role != "system" && role != "developer" && role != "user" && role != "assistant") {
@@ -257,6 +321,9 @@ Status parse_sampling(const Json& body, SamplingSpec& sampling) {
   if (top_k) sampling.top_k = *top_k;
   // OpenAI's top_p 0 means the most likely token alone, whatever top_k would let through.
   if (sampling.top_p == 0.0F) sampling.top_k = 1, sampling.top_p = 1.0F;
+  GOGRID_ASSIGN_OR_RETURN(const auto window,
+                          number_field<std::int32_t>(body, "repeat_last_n", 0, 1 << 20));
+  if (window) sampling.repeat_window = *window;
   GOGRID_ASSIGN_OR_RETURN(sampling.ban_end_of_text, bool_field(body, "ignore_eos", false));
   return parse_bias(body, sampling);
 }
@@ -331,7 +398,8 @@ Result<CompletionRequest> parse_completion_request(CompletionKind kind, std::str
   CompletionRequest request;
   CompletionQuestion& question = request.question;
   const Json* model = given(body, "model");
-  if (model == nullptr || !model->is_string() || model->get_ref<const std::string&>().empty()) {
+  if (model == nullptr || !model->is_string() || model->get_ref<const std::string&>().empty() ||
+      model->get_ref<const std::string&>().size() > kMaxModelName) {
     return bad_field("model", "the name of a model", model == nullptr ? "nothing" : brief(*model));
   }
   question.model = model->get<std::string>();

@@ -1,8 +1,9 @@
-// Answers as the OpenAI reference has them: whole objects and stream chunks. Pure.
+// Answers as the OpenAI reference has them. Pure. Streams: chunk_writer.h.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -29,13 +30,16 @@ struct ChoiceText {
 std::string whole_answer(const AnswerHead& head, const std::vector<ChoiceText>& choices,
                          const Usage& usage, bool logprobs);
 
-// `text_offset`: bytes of text of this choice before `delta` (completions' logprobs name offsets).
-std::string delta_chunk(const AnswerHead& head, std::uint32_t choice, const Delta& delta,
-                        bool first, bool logprobs, std::size_t text_offset);
-std::string finish_chunk(const AnswerHead& head, std::uint32_t choice, FinishReason reason);
-std::string usage_chunk(const AnswerHead& head, const Usage& usage);
-
 // {"error": {"message", "type", "param", "code"}}
 std::string error_body(const Error& error);
+
+// Parts, as JSON text. Bytes that are no UTF-8 become U+FFFD, or "bytes:\xff" where they are a key.
+std::string json_string(std::string_view text);
+std::string usage_json(const Usage& usage);
+// `characters`: of the choice's tokens before these (completions' log-probabilities name offsets).
+std::string logprobs_json(CompletionKind kind, const std::vector<TokenEvent>& tokens,
+                          std::size_t characters);
+// Characters begun by these tokens.
+std::size_t characters_of(const std::vector<TokenEvent>& tokens);
 
 }  // namespace gogrid

@@ -7,9 +7,13 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "base/gate.h"
+#include "base/mutex.h"
+#include "http/chunk_writer.h"
 #include "http/client_link.h"
 #include "http/completion_response.h"
 #include "service/completion_service.h"
@@ -21,18 +25,19 @@ struct SinkContext {
   bool logprobs = false;
   bool include_usage = false;
   std::size_t max_backlog = 256 * 1024;        // unsent bytes before the reader counts as slow
+  bool close_after = false;                    // the connection, once a stream is sent
   Gate::Pass pass;                             // keeps the server from ending under it
   std::function<void(int http_status)> ended;  // for the metrics; once
 };
 
-// Server-sent events. Tokens come from the batcher's thread and are written by the connection's:
-// everything but the two counters belongs to the latter. Memory is bounded: a reader that is behind
-// makes state() slow, and the batcher waits.
+// Server-sent events. Tokens come from the batcher's thread; the connection's thread turns them
+// into events and writes them, all that have come since its last turn at once. Memory is bounded: a
+// reader that is behind makes state() slow, and the batcher holds its sequences.
 class StreamSink final : public CompletionSink, public std::enable_shared_from_this<StreamSink> {
  public:
   StreamSink(SinkContext context, ClientLink link);
 
-  // Gives it the stream once the head of the answer was sent.
+  // Gives it the stream once the head of the answer was sent. Any thread.
   void open(drogon::ResponseStreamPtr stream);
 
   SinkState on_delta(std::uint32_t choice, Delta delta) override;
@@ -41,30 +46,37 @@ class StreamSink final : public CompletionSink, public std::enable_shared_from_t
   SinkState state() const override;
 
  private:
-  struct ChoiceState {
-    bool started = false;
-    std::size_t text_bytes = 0;
-  };
+  using Event = std::variant<std::pair<std::uint32_t, Delta>,
+                             std::pair<std::uint32_t, FinishReason>, Result<Usage>>;
 
-  ChoiceState& choice_state(std::uint32_t choice);
-  void write_event(std::string_view data);
+  void push(Event event, std::size_t size);
+  // The connection's thread.
+  void write_events();
+  void write(std::string text);
   void update_backlog();
-  void end(const Result<Usage>& outcome);
+  void close();
+  void end(const Result<Usage>& outcome, std::string& text);
 
   const std::size_t max_backlog_;
   const ClientLink link_;
-  std::atomic<std::size_t> posted_{0};  // text bytes on their way to the connection's thread
-  std::atomic<std::size_t> unsent_{
-      0};  // bytes that thread has handed to the socket's buffer, not sent yet
+  // Bytes on their way to the connection's thread, and bytes that it has written but the socket has
+  // not taken.
+  std::atomic<std::size_t> waiting_{0};
+  std::atomic<std::size_t> unsent_{0};
   mutable std::atomic<bool> looking_{false};  // update_backlog() is posted
+
+  Mutex mu_;
+  std::vector<Event> events_ GUARDED_BY(mu_);
+  std::size_t events_size_ GUARDED_BY(mu_) = 0;
 
   // The connection's thread only.
   SinkContext context_;
+  ChunkWriter writer_;
   drogon::ResponseStreamPtr stream_;
-  std::string early_;  // events made before open()
-  std::vector<ChoiceState> choices_;
-  std::size_t handed_ = 0;
-  std::size_t sent_before_ = 0;
+  bool opened_ = false;
+  std::string early_;            // events made before open()
+  std::size_t written_ = 0;      // bytes given to the stream, with their framing
+  std::size_t sent_before_ = 0;  // by the connection, when the stream began
   bool ended_ = false;
 };
 
@@ -75,9 +87,7 @@ using MakeResponse =
 // Collects everything and answers once.
 class WholeSink final : public CompletionSink {
  public:
-  // `idle_timeout`: after half of it the connection is told to stay.
-  WholeSink(SinkContext context, ClientLink link, MakeResponse make, Answer answer,
-            TimePoint started, Duration idle_timeout);
+  WholeSink(SinkContext context, ClientLink link, MakeResponse make, Answer answer);
 
   SinkState on_delta(std::uint32_t choice, Delta delta) override;
   void on_choice_finished(std::uint32_t choice, const Finish& finish) override;
@@ -85,15 +95,14 @@ class WholeSink final : public CompletionSink {
   SinkState state() const override;
 
  private:
-  ChoiceText& choice_at(std::uint32_t choice);
+  ChoiceText& choice_at(std::uint32_t choice) REQUIRES(mu_);
 
   SinkContext context_;
   const ClientLink link_;
   const MakeResponse make_;
   const Answer answer_;
-  const TimePoint keep_open_at_;
-  mutable std::atomic<bool> kept_open_{false};
-  std::vector<ChoiceText> choices_;  // calls come one at a time (CompletionSink)
+  Mutex mu_;
+  std::vector<ChoiceText> choices_ GUARDED_BY(mu_);
 };
 
 }  // namespace gogrid

@@ -18,14 +18,17 @@ struct HttpOptions {
   std::string address = "127.0.0.1";
   std::uint16_t port = 8080;  // 0: any free
   std::uint32_t io_threads = 1;
-  std::uint32_t worker_threads = 2;  // templates and tokenization
-  Bytes max_body = 8 * kMiB;         // 413 above
-  Bytes max_stream_backlog =
-      256 * kKiB;  // unsent bytes of one stream before its reader counts as slow
-  std::uint32_t max_connections = 12'000;
-  Duration idle_timeout = std::chrono::seconds(60);  // a connection without a request
-  Duration read_timeout = std::chrono::seconds(30);  // from the first byte of a request to its last
-  Duration request_timeout = std::chrono::minutes(10);  // 504 after it
+  std::uint32_t worker_threads = 2;  // parsing, templates and tokenization
+  std::size_t max_head = 32 * kKiB;  // request line and headers: 431 above
+  std::size_t max_body = 8 * kMiB;   // 413 above
+  // Bodies that arrive or are being answered, of all connections together: 503 above.
+  std::size_t max_buffered = 256 * kMiB;
+  // Unsent bytes of one stream before its reader counts as slow, and its sequences are held.
+  std::size_t max_stream_backlog = 256 * kKiB;
+  std::uint32_t max_connections = 12'000;               // 503 above
+  Duration idle_timeout = std::chrono::seconds(60);     // nothing asked, nothing moves: closed
+  Duration read_timeout = std::chrono::seconds(30);     // first to last byte of a request: 408
+  Duration request_timeout = std::chrono::minutes(10);  // 504 after it; X-GoGrid-Timeout: shorter
 };
 
 // What the routes call. All outlive the server.
@@ -36,11 +39,12 @@ struct HttpServices {
   Metrics* metrics = nullptr;
 };
 
-// One per process (Drogon has one application object).
+// One per process, once (Drogon has one application object).
 class HttpServer {
  public:
-  // Runs until stop(); `on_listening` is told the port in use. kInvalidArgument for an address that
-  // is not loopback (until there are keys), kIo when it cannot listen.
+  // Runs until stop(), which may have come before; `on_listening` is told the port in use.
+  // kInvalidArgument for an address that is not loopback (until there are keys), kIo when it cannot
+  // listen.
   static Status run(const HttpOptions& options, const HttpServices& services,
                     const std::function<void(std::uint16_t port)>& on_listening);
   // Ends run() once open streams are done or `deadline` has passed. Safe from any thread.

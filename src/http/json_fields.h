@@ -20,9 +20,20 @@ inline std::unexpected<Error> bad_field(std::string_view name, const std::string
               std::string(name) + ": expected " + expected + ", got " + came, std::string(name));
 }
 
+// A value as an error message shows it: short, and in ASCII.
 inline std::string brief(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+  constexpr std::size_t kMost = 60;
+  constexpr std::size_t kFew = 8;
+  if (value.is_structured() && value.size() > kFew) {
+    return (value.is_array() ? "an array of " : "an object of ") + std::to_string(value.size());
+  }
+  const auto dump = [](const nlohmann::json& json) {
+    return json.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  };
+  const bool long_string = value.is_string() && value.get_ref<const std::string&>().size() > kMost;
+  std::string text =
+      long_string ? dump(value.get_ref<const std::string&>().substr(0, kMost)) : dump(value);
+  return text.size() <= kMost ? text : text.substr(0, kMost - 3) + "...";
 }
 
 // Absent and null are the same: not given.

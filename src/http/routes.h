@@ -2,50 +2,51 @@
 #pragma once
 
 #include <drogon/HttpRequest.h>
-#include <drogon/HttpResponse.h>
 
-#include <functional>
+#include <memory>
 #include <string>
 
 #include "base/gate.h"
-#include "http/completion_request.h"
+#include "http/completion_routes.h"
+#include "http/connection_guard.h"
+#include "http/exchange.h"
 #include "http/http_server.h"
-#include "http/worker_pool.h"
 
 namespace gogrid {
 
-using AnswerCallback = std::function<void(const drogon::HttpResponsePtr&)>;
-
-// Lives as long as the server runs. Handlers are called on connection threads and never block them.
+// Every request of the server comes here; the framework's own routes (files of the working folder
+// among them) are never reached. Thread-safe; called on connection threads, does not block them.
 class Routes {
  public:
-  Routes(const HttpOptions& options, const HttpServices& services);
+  Routes(const HttpOptions& options, const HttpServices& services,
+         std::shared_ptr<ConnectionGuard> guard);
 
-  // Registers everything with Drogon's application.
-  void install();
-  // Refuses new completions, then waits for the running ones, until `deadline`. True when none is
-  // left.
-  bool drain(TimePoint deadline);
+  // Answers exactly once, now or later.
+  void handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer);
 
-  // An answer with the request's id (taken or made), its type and, after an error, Retry-After.
-  drogon::HttpResponsePtr respond(const drogon::HttpRequestPtr& request, int status,
-                                  std::string body, const Error* error = nullptr,
-                                  const char* type = "application/json") const;
-  drogon::HttpResponsePtr respond(const drogon::HttpRequestPtr& request, const Error& error) const;
+  // See CompletionRoutes::drain.
+  bool drain(TimePoint deadline) { return completions_.drain(deadline); }
+  // After it the services may end: whatever is asked from now on is refused.
+  void close() { gate_.close(); }
 
  private:
-  void complete(CompletionKind kind, const drogon::HttpRequestPtr& request, AnswerCallback answer);
-  void start(CompletionKind kind, const drogon::HttpRequestPtr& request, CompletionRequest parsed,
-             Gate::Pass pass, const AnswerCallback& answer);
-  void start_stream(const drogon::HttpRequestPtr& request, CompletionRequest parsed,
-                    struct SinkContext context, const AnswerCallback& answer);
-  std::string metrics_text() const;
-  drogon::HttpResponsePtr no_such_route(const drogon::HttpRequestPtr& request) const;
+  struct Route;
 
-  const HttpOptions options_;
+  void dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer);
+  void complete(CompletionKind kind, const std::shared_ptr<Exchange>& exchange);
+  void chat(const std::shared_ptr<Exchange>& exchange);
+  void text(const std::shared_ptr<Exchange>& exchange);
+  void models(const std::shared_ptr<Exchange>& exchange);
+  void model(const std::shared_ptr<Exchange>& exchange);
+  void metrics(const std::shared_ptr<Exchange>& exchange);
+  void health(const std::shared_ptr<Exchange>& exchange);
+  void ready(const std::shared_ptr<Exchange>& exchange);
+  void status(const std::shared_ptr<Exchange>& exchange);
+
   const HttpServices services_;
+  const std::shared_ptr<ConnectionGuard> guard_;
   Gate gate_;
-  WorkerPool workers_;
+  CompletionRoutes completions_;
 };
 
 }  // namespace gogrid

@@ -1,0 +1,45 @@
+// /v1/chat/completions and /v1/completions. For .cpp files of http/ only.
+#pragma once
+
+#include <memory>
+
+#include "base/gate.h"
+#include "http/byte_budget.h"
+#include "http/client_link.h"
+#include "http/completion_request.h"
+#include "http/completion_sinks.h"
+#include "http/exchange.h"
+#include "http/http_server.h"
+#include "http/worker_pool.h"
+
+namespace gogrid {
+
+// Thread-safe. Parsing, templates and tokenization run on a worker pool.
+class CompletionRoutes {
+ public:
+  CompletionRoutes(const HttpOptions& options, Completions& completions);
+
+  // On the connection's thread; does not block it.
+  void handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,
+              std::shared_ptr<ClientConnection> client);
+
+  // Refuses newcomers, then waits for the running ones, until `deadline`. True when none is left.
+  bool drain(TimePoint deadline);
+
+ private:
+  struct Job;
+
+  void run(Job& job);
+  Status prepare_and_start(Job& job);
+  SinkContext context_of(Job& job, const CompletionRequest& parsed);
+  Status start_whole(Job& job, CompletionRequest parsed);
+  Status start_stream(Job& job, CompletionRequest parsed);
+
+  const HttpOptions options_;
+  Completions& completions_;
+  Gate gate_;
+  ByteBudget bodies_;
+  WorkerPool workers_;  // last: its threads end first
+};
+
+}  // namespace gogrid

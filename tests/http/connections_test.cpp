@@ -1,0 +1,217 @@
+// Clients that come badly, read slowly, stay too long or leave.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "http/malformed_heads.h"
+#include "http/test_server.h"
+
+namespace gogrid::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::json;
+
+constexpr const char* kChatPath = "/v1/chat/completions";
+
+TestServer& server() { return TestServer::instance(); }
+
+void expect_alive() { EXPECT_EQ(server().connect().request("GET", "/healthz").status, 200); }
+
+TEST(Connections, MalformedHeadsAreAnsweredAndClosed) {
+  for (const auto& sample : kMalformedHeads) {
+    SCOPED_TRACE(sample.bytes);
+    auto client = server().connect();
+    client.send(sample.bytes);
+    const auto reply = client.receive();
+    EXPECT_EQ(reply.status, sample.http_status);
+    EXPECT_FALSE(reply.header("x-request-id").empty());
+    EXPECT_EQ(Json::parse(reply.body, nullptr, false).contains("error"), true);
+    EXPECT_TRUE(client.closed_within(3s));
+  }
+  expect_alive();
+}
+
+TEST(Connections, AnswersComeInTheOrderOfPipelinedRequests) {
+  auto client = server().connect();
+  const std::string slow = chat_body("endless", R"(,"max_tokens":200)");
+  client.send("POST " + std::string(kChatPath) +
+              " HTTP/1.1\r\nContent-Length: " + std::to_string(slow.size()) + "\r\n\r\n" + slow +
+              "GET /healthz HTTP/1.1\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\n");
+  const auto first = client.receive();
+  EXPECT_EQ(first.status, 200);
+  EXPECT_NE(first.body.find("w199"), std::string::npos);
+  EXPECT_EQ(client.receive().body, R"({"status":"alive"})");
+  EXPECT_EQ(client.receive().status, 404);
+}
+
+TEST(Connections, RubbishBehindARunningRequestEndsBoth) {
+  auto client = server().connect();
+  client.send_request("POST", kChatPath, chat_body("hanging"));
+  ASSERT_TRUE(eventually([] { return server().completions.running > 0; }));
+  client.send("rubbish\r\n\r\n");
+  EXPECT_TRUE(client.closed_within(3s));
+  EXPECT_TRUE(eventually([] { return server().completions.running == 0; }));
+}
+
+TEST(Connections, ABodyOverTheLimitIs413AndTheAnswerArrives) {
+  auto client = server().connect();
+  // The client goes on sending: the answer must not be lost to a reset.
+  client.send_request("POST", kChatPath, std::string(4'000'000, 'x'), "X-Request-Id: big-1\r\n");
+  const auto reply = client.receive();
+  EXPECT_EQ(reply.status, 413);
+  EXPECT_EQ(reply.header("x-request-id"), "big-1");
+  EXPECT_EQ(Json::parse(reply.body)["error"]["code"], "too_large");
+}
+
+TEST(Connections, AHeadOverTheLimitIs431) {
+  auto client = server().connect();
+  std::string headers;
+  for (int i = 0; i < 1000; ++i) headers += "X-" + std::to_string(i) + ": something\r\n";
+  EXPECT_EQ(client.request("GET", "/healthz", {}, headers).status, 431);
+}
+
+TEST(Connections, ARequestThatDripsInIsEnded) {
+  auto client = server().connect();
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string_view request = "GET /healthz HTTP/1.1\r\nX-Slow: ";
+  std::size_t at = 0;
+  const auto give_up = begin + 15s;
+  // Never idle, never done.
+  while (std::chrono::steady_clock::now() < give_up && !client.closed_within(50ms)) {
+    client.send(at < request.size() ? request.substr(at++, 1) : "x");
+  }
+  const auto took = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(took, small_options().read_timeout);
+  EXPECT_LT(took, 10s);
+}
+
+TEST(Connections, AnIdleConnectionIsClosedAndABusyOneIsNot) {
+  auto idle = server().connect();
+  EXPECT_EQ(idle.request("GET", "/healthz").status, 200);
+  auto busy = server().connect();
+  busy.send_request("POST", kChatPath, chat_body("hanging"));
+  EXPECT_TRUE(idle.closed_within(8s));
+  EXPECT_FALSE(busy.closed_within(100ms));
+  busy.leave();
+  EXPECT_TRUE(eventually([] { return server().completions.running == 0; }));
+}
+
+TEST(Connections, AClientThatLeavesEndsItsWorkWhateverItAskedFor) {
+  for (const char* model : {"hanging", "endless"}) {
+    for (const char* more : {"", R"(,"stream":true)"}) {
+      SCOPED_TRACE(std::string(model) + more);
+      const auto before = server().completions.cancelled.load();
+      auto client = server().connect();
+      client.send_request("POST", kChatPath, chat_body(model, more));
+      ASSERT_TRUE(eventually([] { return server().completions.running > 0; }));
+      const auto left = std::chrono::steady_clock::now();
+      client.leave();
+      EXPECT_TRUE(eventually([&] { return server().completions.cancelled > before; }));
+      EXPECT_LT(std::chrono::steady_clock::now() - left, 1s);
+      EXPECT_TRUE(eventually([] { return server().completions.running == 0; }));
+    }
+  }
+}
+
+TEST(Connections, ASlowReaderHoldsItsOwnStreamInBoundedMemoryAndLosesNothing) {
+  constexpr std::uint64_t kWords = 60'000;  // megabytes of events
+  auto& words = server().completions.words;
+  const auto before = words.load();
+  auto client = server().connect(4096);
+  client.send_request(
+      "POST", kChatPath,
+      chat_body("endless", R"(,"stream":true,"max_tokens":)" + std::to_string(kWords)));
+  // It stops when sockets and backlog are full, and stays so.
+  const auto held = [&] {
+    const auto made = words.load();
+    std::this_thread::sleep_for(200ms);
+    return made > before && words.load() == made;
+  };
+  ASSERT_TRUE(eventually(held));
+  EXPECT_LT(words - before, kWords);
+  expect_alive();
+  EXPECT_EQ(server().connect().request("POST", kChatPath, chat_body("words")).status, 200);
+  // Reading on frees it.
+  EXPECT_EQ(client.receive_head().status, 200);
+  std::string text;
+  std::string rest;
+  while (auto piece = client.receive_piece()) {
+    if (piece->empty()) break;
+    rest += *piece;
+    std::size_t at = 0;
+    for (std::size_t end; (end = rest.find("\n\n", at)) != std::string::npos; at = end + 2) {
+      const Json chunk = Json::parse(rest.substr(at + 6, end - at - 6), nullptr, false);
+      if (chunk.is_object()) text += chunk["choices"][0]["delta"].value("content", "");
+    }
+    rest.erase(0, at);
+  }
+  std::string expected;
+  for (std::uint64_t i = 0; i < kWords; ++i) expected += "w" + std::to_string(i) + " ";
+  EXPECT_TRUE(text == expected) << text.size() << " of " << expected.size();
+}
+
+TEST(Connections, AnOpenAnswerLongerThanTheIdleTimeoutArrives) {
+  auto client = server().connect();
+  client.send_request("POST", kChatPath, chat_body("endless", R"(,"stream":true,"max_tokens":5)"),
+                      "");
+  EXPECT_TRUE(client.receive().body.ends_with("[DONE]\n\n"));
+  // Kept alive for the next request.
+  EXPECT_EQ(client.request("GET", "/healthz").status, 200);
+}
+
+TEST(Connections, TooManyAreRefusedWith503AndComeBackLater) {
+  {
+    std::vector<HttpClient> clients;
+    int refused = 0;
+    for (std::uint32_t i = 0; i < small_options().max_connections + 8; ++i) {
+      clients.push_back(server().connect());
+      const auto reply = clients.back().request("GET", "/healthz");
+      if (reply.status != 503) continue;
+      ++refused;
+      EXPECT_EQ(reply.header("retry-after"), "1");
+      EXPECT_TRUE(Json::parse(reply.body).contains("error"));
+    }
+    EXPECT_GE(refused, 1);
+    EXPECT_LE(refused, 12);
+  }
+  EXPECT_TRUE(
+      eventually([] { return server().connect().request("GET", "/healthz").status == 200; }));
+}
+
+TEST(Connections, LargeBodiesTogetherAreBounded) {
+  // Five bodies of almost the limit each arrive but for their last byte.
+  std::vector<HttpClient> clients;
+  const std::string part(small_options().max_body - 1, 'x');
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(server().connect());
+    clients.back().send("POST /v1/completions HTTP/1.1\r\nContent-Length: " +
+                        std::to_string(part.size() + 1) + "\r\n\r\n" + part);
+  }
+  EXPECT_EQ(clients.back().receive().status, 503);
+  expect_alive();
+}
+
+// Named to run last: it ends the server.
+TEST(Shutdown, StreamsEndWellNewcomersAreRefusedAndNothingStays) {
+  auto stream = server().connect();
+  stream.send_request("POST", kChatPath,
+                      chat_body("endless", R"(,"stream":true,"max_tokens":20000)"));
+  EXPECT_EQ(stream.receive_head().status, 200);
+  auto newcomer = server().connect();
+  ASSERT_EQ(newcomer.request("GET", "/healthz").status, 200);
+  bool ended_well = false;
+  std::jthread stopper([&] { ended_well = server().stop(20s); });
+  EXPECT_TRUE(eventually(
+      [&] { return newcomer.request("POST", kChatPath, chat_body("words")).status == 503; }));
+  std::string text;
+  while (auto piece = stream.receive_piece()) text += *piece;
+  EXPECT_TRUE(text.ends_with("data: [DONE]\n\n"));
+  EXPECT_NE(text.find("w19999"), std::string::npos);
+  stopper.join();
+  EXPECT_TRUE(ended_well);
+  EXPECT_FALSE(server().connect().connected());
+}
+
+}  // namespace
+}  // namespace gogrid::testing

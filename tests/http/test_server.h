@@ -1,0 +1,113 @@
+// The server of this test program: one, as the framework allows. Small limits, scripted
+// completions.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "device/device_registry.h"
+#include "http/fake_completions.h"
+#include "http/http_client.h"
+#include "http/http_server.h"
+#include "support/temporary_folder.h"
+
+namespace gogrid::testing {
+
+inline HttpOptions small_options() {
+  using namespace std::chrono_literals;
+  HttpOptions options;
+  options.port = 0;
+  options.max_head = 8 * kKiB;
+  options.max_body = 64 * kKiB;
+  options.max_buffered = 256 * kKiB;
+  options.max_stream_backlog = 32 * kKiB;
+  options.max_connections = 48;
+  options.idle_timeout = 1500ms;
+  options.read_timeout = 1s;
+  options.request_timeout = 7s;
+  return options;
+}
+
+// Starts with the first test that asks for it, in a working folder of its own, which holds a file
+// that must not be served. Ends after the last test.
+class TestServer {
+ public:
+  static TestServer& instance() {
+    static TestServer server;
+    return server;
+  }
+
+  std::uint16_t port() const { return port_; }
+  const std::filesystem::path& folder() const { return folder_.path(); }
+  HttpClient connect(int receive_buffer = 0) const { return HttpClient(port_, receive_buffer); }
+  // Ends run(); true when it ended well. Once.
+  bool stop(Duration within) {
+    HttpServer::stop(clock_.now() + within);
+    thread_.join();
+    return ended_well_;
+  }
+
+  FakeCompletions completions;
+  Metrics metrics;
+
+ private:
+  TestServer()
+      : devices_(*DeviceRegistry::detect({}, clock_)),
+        engines_(clock_),
+        status_(devices_, engines_) {
+    std::ofstream(folder() / "secret.txt") << "secret";
+    std::filesystem::current_path(folder());
+    (void)engines_.add("broken", [](const LoadProgress&, std::stop_token) {
+      return Result<std::unique_ptr<TextEngine>>(fail(ErrorCode::kCorrupt, "no such luck"));
+    });
+    std::promise<std::uint16_t> listening;
+    thread_ = std::jthread([&] {
+      const HttpServices services{&completions, &status_, &engines_, &metrics};
+      const auto status = HttpServer::run(small_options(), services,
+                                          [&](std::uint16_t port) { listening.set_value(port); });
+      ended_well_ = status.has_value();
+    });
+    port_ = listening.get_future().get();
+  }
+  ~TestServer() {
+    if (thread_.joinable()) stop(std::chrono::seconds(5));
+  }
+
+  const SteadyClock clock_;
+  const TemporaryFolder folder_;
+  const DeviceRegistry devices_;
+  EngineRegistry engines_;
+  StatusService status_;
+  std::uint16_t port_ = 0;
+  bool ended_well_ = false;
+  std::jthread thread_;
+};
+
+// True once `condition` holds, looked at often, within ten seconds.
+template <class Condition>
+bool eventually(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+inline std::string chat_body(const std::string& model, const std::string& more = {}) {
+  return R"({"model":")" + model + R"(","messages":[{"role":"user","content":"hi"}])" + more + "}";
+}
+
+inline std::string text_body(const std::string& model, const std::string& more = {}) {
+  return R"({"model":")" + model + R"(","prompt":"hi")" + more + "}";
+}
+
+}  // namespace gogrid::testing
