@@ -286,21 +286,27 @@ def mixed_load(options):
 
 
 def shared_prefix(options):
-    sides = [("gogrid", lambda: gogrid(options.model, 2048, 4, ["--device", "cpu0"])),
-             ("llama-server --cache-reuse 64", lambda: llama_server(options.model, 2048, 4, ["--cache-reuse", "64"])),
-             ("llama-server default", lambda: llama_server(options.model, 2048, 4))]
+    """One user was there before; then as many arrive at once as there are slots, and then twice as many again, when every slot has seen the prefix."""
+    slots = 8
+    sides = [("gogrid", lambda: gogrid(options.model, 2048, slots, ["--device", "cpu0"])),
+             ("llama-server --cache-reuse 64", lambda: llama_server(options.model, 2048, slots, ["--cache-reuse", "64"])),
+             ("llama-server default", lambda: llama_server(options.model, 2048, slots))]
     shared = prose(900, 9)
 
     def measure(start):
         with start() as server:
             name = model_name(server)
-            drive(server, named([completion(shared + " " + prose(100, 1), 4)], name), 1)
-            results, _ = drive(server, named([completion(shared + " " + prose(100, 10 + i), 8) for i in range(16)], name), 4)
-            first = [r["times_ms"][0] - r["start_ms"] for r in results]
-            return {"TTFT median ms": statistics.median(first), "TTFT p95 ms": percentile(first, 0.95)}
+            def first_tokens(count, seed):
+                asked = named([completion(shared + " " + prose(100, seed + i), 8) for i in range(count)], name)
+                results, _ = drive(server, asked, slots)
+                return [r["times_ms"][0] - r["start_ms"] for r in results]
+            first_tokens(1, 1)
+            fresh, warm = first_tokens(slots, 10), first_tokens(2 * slots, 100)
+            return {"new clients: TTFT median ms": statistics.median(fresh), "p95 ms": percentile(fresh, 0.95),
+                    "again: TTFT median ms": statistics.median(warm), "again p95 ms": percentile(warm, 0.95)}
 
     figures, steal = rounds(sides, measure, options.rounds)
-    return table(f"Row 6, time to first token with 90 % shared prompts, 4 at once (steal {steal:.1%})", figures, "gogrid")
+    return table(f"Row 6, time to first token with 90 % shared prompts, {slots} at once (steal {steal:.1%})", figures, "gogrid")
 
 
 def start(options):
