@@ -117,11 +117,11 @@ StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& l
       budget.give(i);
     }
   }
-  if (limits.groups > 1 || anyone_decodes(sequences)) {
-    budget.shrink_to(static_cast<std::int32_t>(limits.prefill_chunk));
-  }
-  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(limits.prefill_chunk / 4),
-               budget);
+  const bool others_wait = anyone_decodes(sequences);
+  const std::uint32_t chunk =
+      others_wait ? std::min(limits.prefill_chunk, limits.paced_chunk) : limits.prefill_chunk;
+  if (limits.groups > 1 || others_wait) budget.shrink_to(static_cast<std::int32_t>(chunk));
+  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(chunk / 4), budget);
   return budget.finish();
 }
 

@@ -30,9 +30,11 @@ struct SequenceView {
 
 struct BatchLimits {
   std::uint32_t max_step_rows = 512;
-  // Prompt rows in a step while any sequence decodes. When none does: max_step_rows, but with
-  // several groups the same, so that the chunks of one prompt keep all stages busy.
+  // Prompt rows in a step while any sequence decodes, and with several groups always, so that the
+  // chunks of one prompt keep all stages busy; otherwise max_step_rows.
   std::uint32_t prefill_chunk = 256;
+  // While any sequence decodes, no more than these either (ChunkPacer).
+  std::uint32_t paced_chunk = std::numeric_limits<std::uint32_t>::max();
   std::uint32_t groups = 1;
   std::uint32_t parallel = 1;
   std::uint32_t max_batch = 0;  // sequences in a step; 0: no limit (policy: max_batch)

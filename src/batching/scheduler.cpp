@@ -48,6 +48,7 @@ Scheduler::Scheduler(const BatcherOptions& options, const Vocabulary& vocabulary
       overlaps_(options.groups > 1 && !pool_),  // in a pool a chunk may find no space
       context_(pool_ ? std::min(options.context, options.kv_cells) : options.context),
       limits_(batch_limits(options)),
+      pacer_(options.prefill_chunk, options.max_stall),
       slots_(slot_options(options, pool_)) {}
 
 // ---- who runs
@@ -140,6 +141,7 @@ std::optional<StageInput> Scheduler::plan(TimePoint now) {
       preempt(*victim);
       continue;
     }
+    limits_.paced_chunk = pacer_.rows();
     const StepPlan plan = plan_step(situation.views, limits_, *group);
     if (evict_for(plan, situation)) continue;  // a prefix that was counted on may be gone
     StageInput input = build(plan, situation, now);
@@ -245,6 +247,8 @@ StageInput Scheduler::build(const StepPlan& plan, const Situation& situation, Ti
     append_rows(input, sequence, rows);
   }
   planned_.ops = input.kv_ops;
+  planned_.rows = static_cast<std::uint32_t>(input.rows.size());
+  planned_.planned_at = now;
   if (input.rows.empty()) pending_ops_ = std::move(input.kv_ops);
   return input;
 }
@@ -290,6 +294,12 @@ void Scheduler::began(std::uint64_t step) {
 
 // ---- what came of it
 
+// Steps follow each other through the stages: one takes as long as it was the first of them.
+void Scheduler::pace(const StepRecord& record, TimePoint now) {
+  pacer_.took(record.rows, now - std::max(record.planned_at, last_result_));
+  last_result_ = now;
+}
+
 Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
   const auto found = std::ranges::find(steps_, step, &StepRecord::number);
   if (found == steps_.end()) return {};
@@ -301,6 +311,7 @@ Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
 Status Scheduler::on_result(StepResult result, TimePoint now) {
   const StepRecord record = take_record(result.step);
   for (const StepEntry& entry : record.entries) --entry.sequence->in_flight;
+  pace(record, now);
   if (result.output) {
     exhausted_in_a_row_ = 0;
     apply(record, *result.output, now);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "batching/batch_planner.h"
 #include "batching/batcher.h"
+#include "batching/chunk_pacer.h"
 #include "batching/sequence.h"
 #include "batching/slot_table.h"
 #include "pipeline/pipeline.h"
@@ -74,6 +75,8 @@ class Scheduler {
     std::uint64_t number = 0;
     std::vector<StepEntry> entries;
     std::vector<KvOp> ops;
+    std::uint32_t rows = 0;
+    TimePoint planned_at{};
   };
   // The placed sequences as the planner sees them; [i] of each belong together.
   struct Situation {
@@ -99,6 +102,7 @@ class Scheduler {
   bool begin(Sequence& sequence, const SlotTable::Start& expected, StageInput& input,
              TimePoint now);
   void append_rows(StageInput& input, Sequence& sequence, const PlannedRows& rows);
+  void pace(const StepRecord& record, TimePoint now);
   StepRecord take_record(std::uint64_t step);
   void apply(const StepRecord& record, StageOutput& output, TimePoint now);
   bool forget_content(const StepRecord& record);
@@ -111,6 +115,8 @@ class Scheduler {
   const bool overlaps_;          // chunks of one prompt may follow each other through the stages
   const std::uint32_t context_;  // tokens that a sequence may have
   BatchLimits limits_;
+  ChunkPacer pacer_;
+  TimePoint last_result_{};
   SlotTable slots_;
   std::vector<std::unique_ptr<Sequence>> sequences_;  // in order of arrival
   std::vector<StepRecord> steps_;                     // in flight, oldest first

@@ -63,6 +63,30 @@ TEST(Scheduler, GivesARunningStreamATokenInEveryStepWhileALongPromptArrives) {
   }
 }
 
+TEST(Scheduler, SendsFewerPromptRowsWhenTheyTakeLongSoThatRunningStreamsGoOn) {
+  Harness grid({.options = {.context = 1024,
+                            .parallel = 2,
+                            .max_step_rows = 128,
+                            .prefill_chunk = 128,
+                            .max_stall = milliseconds(250)}});
+  grid.send(make_request(make_prompt(3), 200));
+  grid.round();
+  grid.round();
+  const auto second = grid.send(make_request(make_prompt(800, 1), 5));
+  grid.round();
+  std::size_t at_most = 129;  // nothing was measured yet
+  while (second->tokens().empty()) {
+    const std::size_t rows = grid.history.back().rows.size();
+    EXPECT_LE(rows, at_most);
+    if (rows > 20) at_most = 26;  // what 250 ms allow, and the running stream's row
+    grid.clock.advance(rows * milliseconds(10));
+    grid.round();
+  }
+  EXPECT_EQ(at_most, 26U);
+  ASSERT_TRUE(grid.run_all());
+  EXPECT_EQ(second->tokens(), grid.expected(make_prompt(800, 1), 5));
+}
+
 TEST(Scheduler, LetsTheChunksOfOnePromptFollowEachOtherThroughTheStages) {
   Harness grid(
       {.n_stages = 3,
