@@ -38,6 +38,9 @@ constexpr Architecture one_stage(std::string_view name, std::string_view why) {
 constexpr Architecture recurrent(std::string_view name) {
   return {.name = name, .recurrent = true, .why = kState};
 }
+constexpr Architecture recurrent_but(std::string_view name, std::uint32_t attention_every) {
+  return {.name = name, .recurrent = true, .attention_every = attention_every, .why = kState};
+}
 constexpr Architecture no_text(std::string_view name, std::string_view why) {
   return {.name = name, .use = kNoText, .why = why};
 }
@@ -126,7 +129,7 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
 
     recurrent("arwkv7"),
     recurrent("bailingmoe3"),
-    recurrent("falcon-h1"),
+    {.name = "falcon-h1", .recurrent = true, .state_beside_attention = true, .why = kState},
     recurrent("glm5-next"),
     recurrent("granitehybrid"),
     recurrent("jamba"),
@@ -140,10 +143,10 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
     recurrent("nemotron_h"),
     recurrent("nemotron_h_moe"),
     recurrent("plamo2"),
-    recurrent("qwen35"),
-    recurrent("qwen35moe"),
-    recurrent("qwen3next"),
-    recurrent("qwen4exp"),
+    recurrent_but("qwen35", 4),
+    recurrent_but("qwen35moe", 4),
+    recurrent_but("qwen3next", 4),
+    recurrent_but("qwen4exp", 4),
     recurrent("rwkv6"),
     recurrent("rwkv6qwen2"),
     recurrent("rwkv7"),

@@ -44,11 +44,14 @@ Bytes cells_of(const MemoryQuestion& question) {
 
 Bytes kv_of(const ModelProfile& profile, const MemoryQuestion& question) {
   Bytes per_token = 0;
+  Bytes state = 0;  // of one sequence, however long
   for (std::uint32_t i = question.layers.first; i < question.layers.last; ++i) {
     per_token = plus(per_token, profile.kv_bytes_per_token[i]);
+    if (!profile.state_bytes.empty()) state = plus(state, profile.state_bytes[i]);
   }
   const Bytes streams = question.kv_cells != 0 ? 1 : question.parallel;
-  return times(per_token, times(cells_of(question), streams));
+  const Bytes cache = times(per_token, times(cells_of(question), streams));
+  return plus(cache, times(state, question.parallel));
 }
 
 Bytes compute_of(const ModelProfile& profile, const MemoryQuestion& question) {
@@ -79,9 +82,13 @@ Bytes compute_of(const ModelProfile& profile, const MemoryQuestion& question) {
   const Bytes logits = sizeof(float) * (last ? Bytes{profile.n_vocab} : kVocabularyStub);
   const Bytes head = plus(times(outputs, logits), times(rows, kRowsBesideFeedForward * row));
 
+  // States are copied together for a step, and a scan writes new ones beside them.
+  const Bytes states = profile.state_bytes.empty() ? 0 : std::ranges::max(profile.state_bytes);
+  const Bytes gathered = times(question.parallel, plus(states, profile.scanned_bytes));
+
   // The output buffer starts with a row for each sequence.
   const Bytes output = times(question.parallel, logits);
-  return plus(plus(mask, output), std::max({feed_forward, attention, head}));
+  return plus(plus(mask, output), plus(gathered, std::max({feed_forward, attention, head})));
 }
 
 }  // namespace

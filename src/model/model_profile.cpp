@@ -60,6 +60,15 @@ class ProfileReader {
   Status read_weights();
   Status read_kv();
   Status read_feed_forward();
+  // What a layer without attention keeps of a sequence: what its convolution remembers, and what a
+  // scan over the tokens rewrites.
+  struct StateNumbers {
+    std::uint64_t convolution = 0;
+    std::uint64_t scanned = 0;
+  };
+  StateNumbers state_numbers() const;
+  Result<std::vector<bool>> state_layers() const;
+  Status read_state();
   void read_cuts();
   std::uint32_t period() const;
   std::string why_one_stage() const;
@@ -77,6 +86,7 @@ Result<ModelProfile> ProfileReader::read() {
   GOGRID_RETURN_IF_ERROR(read_weights());
   GOGRID_RETURN_IF_ERROR(read_kv());
   GOGRID_RETURN_IF_ERROR(read_feed_forward());
+  GOGRID_RETURN_IF_ERROR(read_state());
   read_cuts();
   return std::move(profile_);
 }
@@ -217,6 +227,60 @@ Status ProfileReader::read_feed_forward() {
   for (const GgufTensor& tensor : file_.tensors()) {
     const bool fused = tensor.name.contains(".ffn_up.weight") && tensor.shape[1] == 2 * widest;
     if (fused || tensor.name.contains(".ffn_gate")) profile_.gated_ffn = true;
+  }
+  return {};
+}
+
+// As libllama sizes them (llama_hparams::n_embd_r and n_embd_s).
+ProfileReader::StateNumbers ProfileReader::state_numbers() const {
+  const auto at_most = [&](std::string_view tail, std::uint64_t most) {
+    return std::min(number(tail).value_or(0), most);
+  };
+  constexpr std::uint64_t kMaxSmall = 1024;
+  const auto less_one = [](std::uint64_t length) { return length == 0 ? 0 : length - 1; };
+  if (const auto head = at_most("wkv.head_size", kMaxWidth); head > 0) {
+    return {at_most("token_shift_count", kMaxSmall) * profile_.n_embd, head * profile_.n_embd};
+  }
+  if (const auto length = at_most("shortconv.l_cache", kMaxSmall); length > 0) {
+    return {less_one(length) * profile_.n_embd, 0};
+  }
+  const std::uint64_t columns = less_one(at_most("ssm.conv_kernel", kMaxSmall));
+  if (const auto head = at_most("kda.head_dim", kMaxSmall); head > 0) {
+    const std::uint64_t inner = head * profile_.n_heads;
+    return {3 * columns * inner, head * inner};
+  }
+  const std::uint64_t inner = at_most("ssm.inner_size", kMaxWidth);
+  const std::uint64_t state = at_most("ssm.state_size", kMaxWidth);
+  const std::uint64_t groups = at_most("ssm.group_count", kMaxSmall);
+  return {columns * (inner + 2 * groups * state), inner * state};
+}
+
+// Whether a layer has a state instead of a KV cache.
+Result<std::vector<bool>> ProfileReader::state_layers() const {
+  std::vector<bool> layers(profile_.n_layers, false);
+  GOGRID_ASSIGN_OR_RETURN(const auto marked, per_layer("attention.recurrent_layers", 0));
+  const std::uint32_t by_name = architecture_ == nullptr ? 0 : architecture_->attention_every;
+  const std::uint64_t interval = number("full_attention_interval").value_or(by_name);
+  const bool listed = std::ranges::any_of(marked, [](std::uint64_t mark) { return mark != 0; });
+  for (std::uint32_t layer = 0; layer < profile_.n_layers; ++layer) {
+    const bool by_interval = interval > 1 && (layer + 1) % interval != 0;
+    layers[layer] = (listed ? marked[layer] != 0 : by_interval) ||  //
+                    profile_.kv_bytes_per_token[layer] == 0;
+  }
+  return layers;
+}
+
+Status ProfileReader::read_state() {
+  if (!profile_.recurrent) return {};
+  profile_.state_bytes.assign(profile_.n_layers, 0);
+  GOGRID_ASSIGN_OR_RETURN(const auto layers, state_layers());
+  const bool beside = architecture_ != nullptr && architecture_->state_beside_attention;
+  const StateNumbers numbers = state_numbers();  // bounded: far below 2^62
+  const Bytes bytes = sizeof(float) * (numbers.convolution + numbers.scanned);
+  profile_.scanned_bytes = sizeof(float) * numbers.scanned;
+  for (std::uint32_t layer = 0; layer < profile_.n_layers; ++layer) {
+    if (layers[layer]) profile_.kv_bytes_per_token[layer] = 0;
+    if (layers[layer] || beside) profile_.state_bytes[layer] = bytes;
   }
   return {};
 }

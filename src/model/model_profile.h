@@ -36,6 +36,8 @@ struct ModelProfile {
 
   std::vector<Bytes> layer_weights;       // per layer
   std::vector<Bytes> kv_bytes_per_token;  // per layer, K and V at 16 bits
+  std::vector<Bytes> state_bytes;         // per layer, of one sequence; empty unless `recurrent`
+  Bytes scanned_bytes = 0;                // of these at most, what is not a convolution's memory
   Bytes token_embedding_bytes = 0;
   Bytes head_bytes = 0;   // output.weight, or token_embd.weight again when tied
   Bytes other_bytes = 0;  // norms, rope factors

@@ -52,9 +52,17 @@ TEST(MemoryEstimator, CountsAPoolOfCellsOnce) {
             10U * 1024);
 }
 
+TEST(MemoryEstimator, CountsTheStateOfItsLayersForEachSequenceEvenInAPool) {
+  ModelProfile profile = four_layers();
+  profile.state_bytes = {0, 5, 0, 6};
+  const MemoryQuestion question{.layers = {1, 4}, .context = 512, .parallel = 8, .kv_cells = 1024};
+  EXPECT_EQ(estimate_memory(profile, question).kv, 90U * 1024 + 11 * 8);
+}
+
 TEST(MemoryEstimator, NeverWrapsOnAHostileProfile) {
   ModelProfile profile = four_layers();
   profile.kv_bytes_per_token = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+  profile.state_bytes = profile.kv_bytes_per_token;
   profile.layer_weights = {UINT64_MAX, UINT64_MAX, 1, 1};
   profile.n_heads = profile.ffn_width = profile.kv_width = UINT32_MAX;
   const StageMemory memory = estimate_memory(profile, {.layers = {0, 4},

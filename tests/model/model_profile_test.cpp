@@ -126,6 +126,54 @@ TEST(ModelProfile, CountsOneRowForLatentAttention) {
   EXPECT_THAT(profile_of(file).kv_bytes_per_token, ElementsAre(1152, 1152));
 }
 
+TEST(ModelProfile, MeasuresTheStateOfLayersWithoutAttention) {
+  File file("lfm2", 3);
+  file.numbers("attention.head_count_kv", {0, 2, 0}).number("shortconv.l_cache", 3);
+  const ModelProfile profile = profile_of(file);
+  EXPECT_TRUE(profile.recurrent);
+  EXPECT_THAT(profile.kv_bytes_per_token, ElementsAre(0, 16, 0));
+  EXPECT_THAT(profile.state_bytes, ElementsAre(2 * kWidth * 4, 0, 2 * kWidth * 4));
+}
+
+TEST(ModelProfile, MeasuresTheStateOfMamba) {
+  File file("mamba2", 2);
+  file.number("attention.head_count_kv", 0);
+  file.number("ssm.inner_size", 16).number("ssm.state_size", 8);
+  file.number("ssm.conv_kernel", 4).number("ssm.group_count", 2);
+  // The state, and three columns of the convolution over inner + 2 * groups * state channels.
+  constexpr Bytes kNumbers = 16 * 8 + 3 * (16 + 2 * 2 * 8);
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(4 * kNumbers, 4 * kNumbers));
+  EXPECT_EQ(profile_of(file).scanned_bytes, 4U * 16 * 8);
+}
+
+TEST(ModelProfile, MeasuresTheStateOfKimiLinear) {
+  File file("kimi-linear", 2);
+  file.numbers("attention.head_count_kv", {0, 2});
+  file.number("kda.head_dim", 4).number("ssm.conv_kernel", 4);
+  // Two heads: a square each, and three columns of Q, K and V.
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(4 * 2 * (4 * 4 + 3 * 3 * 4), 0));
+}
+
+TEST(ModelProfile, KnowsThatAttentionComesEverySoManyLayers) {
+  File file("qwen3next", 5);
+  file.number("ssm.inner_size", 4).number("ssm.state_size", 4);
+  EXPECT_THAT(profile_of(file).kv_bytes_per_token, ElementsAre(0, 0, 0, 16, 0));
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(64, 64, 64, 0, 64));
+  file.number("full_attention_interval", 2);
+  EXPECT_THAT(profile_of(file).kv_bytes_per_token, ElementsAre(0, 16, 0, 16, 0));
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(64, 0, 64, 0, 64));
+  file.numbers("attention.recurrent_layers", {1, 1, 0, 1, 0});
+  EXPECT_THAT(profile_of(file).kv_bytes_per_token, ElementsAre(0, 0, 16, 0, 16));
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(64, 64, 0, 64, 0));
+}
+
+TEST(ModelProfile, CountsStateAndKvCacheWhereEveryLayerHasBoth) {
+  File file("falcon-h1", 2);
+  file.number("ssm.inner_size", 4).number("ssm.state_size", 4);
+  EXPECT_THAT(profile_of(file).kv_bytes_per_token, ElementsAre(16, 16));
+  EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(64, 64));
+}
+
 TEST(ModelProfile, MayCutAnywhereBetweenLayersThatAreAlike) {
   const ModelProfile profile = profile_of(File("qwen2", 4));
   EXPECT_THAT(profile.allowed_cuts, ElementsAre(1, 2, 3));

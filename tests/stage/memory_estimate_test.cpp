@@ -59,9 +59,15 @@ void expect_estimates(const std::filesystem::path& path, const Chain::Options& o
   }
 }
 
+// Enough that half of them is a piece of the architecture's pattern.
+std::uint32_t layers_of(const std::string& architecture) {
+  if (architecture == "gemma3") return 12;
+  return architecture == "lfm2" ? 8 : 2;
+}
+
 TinyModel sizeable(const std::string& architecture) {
   TinyModel model{.architecture = architecture,
-                  .n_layers = architecture == "gemma3" ? 12U : 2U,
+                  .n_layers = layers_of(architecture),
                   .n_embd = 512,
                   .n_heads = 8,
                   .n_kv_heads = 4,
@@ -91,7 +97,7 @@ TEST_P(MemoryEstimate, IsWithinATenthOfWhatTheBackendTakes) {
 
 INSTANTIATE_TEST_SUITE_P(Architectures, MemoryEstimate,
                          ::testing::Values("llama", "qwen2", "qwen3", "gemma3", "phi2", "phi3",
-                                           "qwen2moe", "qwen3moe"),
+                                           "qwen2moe", "qwen3moe", "lfm2"),
                          [](const auto& instance) { return instance.param; });
 
 TEST(MemoryEstimateOfWeights, HoldsForEveryType) {
@@ -114,6 +120,31 @@ TEST(MemoryEstimateOfKv, HoldsForOnePoolOfCells) {
   options.context = 1024;
   options.parallel = 8;
   options.kv_cells = 2048;
+  expect_estimates(folder / "tiny.gguf", options);
+}
+
+// Many short sequences: the state is most of what they take.
+TEST(MemoryEstimateOfState, HoldsForConvolutionsInRanges) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "tiny.gguf", sizeable("lfm2"));
+  Chain::Options options;
+  options.context = 256;
+  options.parallel = 128;
+  options.kv_cells = 256;
+  options.max_step_rows = 128;
+  expect_estimates(folder / "tiny.gguf", options);
+  options.cuts = {3};
+  expect_estimates(folder / "tiny.gguf", options);
+}
+
+TEST(MemoryEstimateOfState, HoldsForMambaBesideAttention) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "tiny.gguf", sizeable("plamo2"));
+  Chain::Options options;
+  options.context = 256;
+  options.parallel = 128;
+  options.kv_cells = 256;
+  options.max_step_rows = 128;
   expect_estimates(folder / "tiny.gguf", options);
 }
 
