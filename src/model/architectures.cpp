@@ -100,6 +100,8 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
      .layers_to_keep = 62},
     windowed("gpt-oss", 2),
     windowed("olmo2", 4),
+    // Attention and short convolutions, in an order that the file gives.
+    {.name = "lfm2", .use = kCuttable, .recurrent = true},
 
     one_stage("afmoe", kScalesRows),
     one_stage("gemma", kScalesRows),
@@ -135,7 +137,6 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
     recurrent("jamba"),
     recurrent("kimi-k3"),
     recurrent("kimi-linear"),
-    recurrent("lfm2"),
     recurrent("lfm2moe"),
     recurrent("mamba"),
     recurrent("mamba2"),

@@ -26,7 +26,8 @@ struct Architecture {
   bool windowed = false;             // the period is that of its sliding window's pattern
   bool scales_token_rows = false;    // by sqrt(n_embd), rows that come in as embeddings not
   std::uint32_t layers_to_keep = 0;  // with exactly so many layers it computes something else
-  // Its layers, or some of them, carry a state instead of a KV cache or besides.
+  // Its layers, or some of them, carry a state instead of a KV cache or besides. Where it is
+  // cuttable, every range must have layers of both kinds: libllama cannot load others.
   bool recurrent = false;
   std::uint32_t attention_every = 0;  // of so many layers the last has attention; 0: the file says
   bool state_beside_attention = false;  // in every layer

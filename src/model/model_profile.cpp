@@ -70,6 +70,7 @@ class ProfileReader {
   Result<std::vector<bool>> state_layers() const;
   Status read_state();
   void read_cuts();
+  std::vector<std::uint32_t> cuts_between_kinds() const;
   std::uint32_t period() const;
   std::string why_one_stage() const;
 
@@ -328,9 +329,31 @@ std::string ProfileReader::why_one_stage() const {
   return {};
 }
 
+// The earliest cuts that leave layers with attention and layers with state on both sides of each.
+std::vector<std::uint32_t> ProfileReader::cuts_between_kinds() const {
+  std::vector<std::uint32_t> cuts;
+  bool attention = false;
+  bool state = false;
+  for (std::uint32_t layer = 0; layer < profile_.n_layers; ++layer) {
+    (profile_.kv_bytes_per_token[layer] == 0 ? state : attention) = true;
+    if (!attention || !state) continue;
+    cuts.push_back(layer + 1);
+    attention = state = false;
+  }
+  // What is left of an unfinished piece belongs to the one before.
+  if (!cuts.empty()) cuts.pop_back();
+  return cuts;
+}
+
 void ProfileReader::read_cuts() {
   profile_.one_stage_why = why_one_stage();
   if (!profile_.one_stage_why.empty()) return;
+  if (architecture_->recurrent) {
+    profile_.allowed_cuts = cuts_between_kinds();
+    if (!profile_.allowed_cuts.empty()) return;
+    profile_.one_stage_why = "it has too few layers with attention to give each stage one";
+    return;
+  }
   const std::uint32_t step = period();
   for (std::uint32_t cut = step; cut < profile_.n_layers; cut += step) {
     profile_.allowed_cuts.push_back(cut);

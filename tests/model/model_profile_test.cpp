@@ -174,6 +174,16 @@ TEST(ModelProfile, CountsStateAndKvCacheWhereEveryLayerHasBoth) {
   EXPECT_THAT(profile_of(file).state_bytes, ElementsAre(64, 64));
 }
 
+TEST(ModelProfile, CutsHybridsWhereEachSideHasBothKinds) {
+  File file("lfm2", 8);
+  file.numbers("attention.head_count_kv", {0, 0, 2, 0, 2, 2, 0, 0});
+  EXPECT_THAT(profile_of(file).allowed_cuts, ElementsAre(3, 5));
+  File one("lfm2", 3);
+  one.numbers("attention.head_count_kv", {0, 2, 0});
+  EXPECT_THAT(profile_of(one).allowed_cuts, IsEmpty());
+  EXPECT_THAT(profile_of(one).one_stage_why, HasSubstr("too few layers with attention"));
+}
+
 TEST(ModelProfile, MayCutAnywhereBetweenLayersThatAreAlike) {
   const ModelProfile profile = profile_of(File("qwen2", 4));
   EXPECT_THAT(profile.allowed_cuts, ElementsAre(1, 2, 3));
