@@ -40,6 +40,7 @@ Result<Workspace> Workspace::open(const std::filesystem::path& flag) {
                   "[workspace] cannot make " + (root / folder).string() + ": " + error.message(),
                   "data-dir");
     }
+    GOGRID_RETURN_IF_ERROR(remove_stale_temporaries(root / folder));
   }
   return Workspace(std::move(root));
 }

@@ -22,7 +22,8 @@ struct ModelSource {
 // Immutable; thread-safe.
 class Workspace {
  public:
-  // See data_folder() for an empty `flag`. Makes the folders.
+  // See data_folder() for an empty `flag`. Makes the folders, and removes what a crash left in
+  // them half written.
   static Result<Workspace> open(const std::filesystem::path& flag);
 
   std::filesystem::path slices() const { return root_ / "slices"; }

@@ -32,6 +32,16 @@ TEST_F(WorkspaceTest, MakesItsFoldersAndOpensThemAgain) {
   EXPECT_TRUE(Workspace::open(folder_ / "data"));
 }
 
+TEST_F(WorkspaceTest, RemovesWhatACrashLeftHalfWritten) {
+  workspace();
+  for (const char* folder : {"slices", "measurements", "digests"}) {
+    const fs::path left = folder_ / "data" / folder / ".gogrid-0123456789abcdef.tmp";
+    ASSERT_TRUE(write_file(left, "half"));
+    EXPECT_TRUE(Workspace::open(folder_ / "data"));
+    EXPECT_FALSE(fs::exists(left));
+  }
+}
+
 TEST_F(WorkspaceTest, SaysWhichFolderItCannotMake) {
   ASSERT_TRUE(write_file(folder_ / "file", "x"));
   const auto workspace = Workspace::open(folder_ / "file");
