@@ -19,7 +19,7 @@ build_packages=(
   g++-16 binutils cmake ninja-build ccache pkgconf make git ca-certificates
   libggml-dev libggml0-backend-vulkan mesa-vulkan-drivers libllama-dev
   libdrogon-dev libmariadb-dev libhiredis-dev libyaml-cpp-dev libbrotli-dev libssl-dev
-  libminja-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
+  nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
   libsodium-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip)
 check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools)

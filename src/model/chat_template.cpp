@@ -1,55 +1,115 @@
 #include "model/chat_template.h"
 
-#include <algorithm>
-#include <exception>
-#include <minja/chat-template.hpp>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/units.h"
+#include "model/template_interpreter.h"
 
 namespace gogrid {
 namespace {
 
 // The longest template seen in a published model is 40 KiB.
 constexpr std::size_t kMaxSource = 512 * kKiB;
-// The parser and the interpreter recurse: a file must not choose how deep.
-constexpr int kMaxNesting = 100;
-constexpr std::size_t kMaxRendered = 64 * kMiB;
-
-// Depth of brackets and of blocks that are opened and not yet closed, an upper bound of the
-// parser's recursion.
-int nesting_of(std::string_view source) {
-  int brackets = 0;
-  int blocks = 0;
-  int deepest = 0;
-  for (std::size_t i = 0; i < source.size(); ++i) {
-    const char c = source[i];
-    if (c == '(' || c == '[' || c == '{') ++brackets;
-    if (c == ')' || c == ']' || c == '}') brackets = std::max(0, brackets - 1);
-    if (source.substr(i).starts_with("{%")) {
-      const std::size_t word = source.find_first_not_of("-~ \t\r\n", i + 2);
-      const std::string_view keyword = word == source.npos ? "" : source.substr(word, 6);
-      if (keyword.starts_with("if") || keyword.starts_with("for") || keyword.starts_with("macro") ||
-          keyword.starts_with("filter") || keyword.starts_with("call")) {
-        ++blocks;
-      }
-      if (keyword.starts_with("end")) blocks = std::max(0, blocks - 1);
-    }
-    deepest = std::max(deepest, brackets + blocks);
-  }
-  return deepest;
-}
-
-std::string role_of(const ChatMessage& message) {
-  return message.role == "developer" ? "system" : message.role;
-}
+// What one render may take, and more for each byte of the messages. The longest published template
+// takes 5'000 steps for a conversation of ten messages.
+constexpr std::uint64_t kSteps = 2'000'000;
+constexpr std::uint64_t kStepsPerByte = 8;
+constexpr std::uint64_t kBytes = 16 * kMiB;
+constexpr std::uint64_t kBytesPerByte = 64;
 
 }  // namespace
 
 struct ChatTemplate::State {
-  explicit State(minja::chat_template parsed) : program(std::move(parsed)) {}
-  minja::chat_template program;
+  jinja::Body program;
+  std::string bos_text;
+  std::string eos_text;
+  bool takes_system = true;    // else the system's words go before the user's
+  bool typed_content = false;  // content is a list of {"type", "text"}
+
+  // Throws TemplateError.
+  std::string render(const std::vector<ChatMessage>& messages) const {
+    std::uint64_t size = 0;
+    for (const ChatMessage& message : messages) size += message.content.size() + 64;
+    jinja::Budget budget(kSteps + size * kStepsPerByte, kBytes + size * kBytesPerByte);
+    std::vector<jinja::Value> list;
+    for (const ChatMessage& message : messages) list.push_back(value_of(message, budget));
+    return jinja::render(program,
+                         {{"messages", jinja::make_list(std::move(list), budget)},
+                          {"add_generation_prompt", true},
+                          {"bos_token", jinja::make_text(bos_text, budget)},
+                          {"eos_token", jinja::make_text(eos_text, budget)},
+                          {"tools", jinja::None{}},
+                          {"documents", jinja::None{}}},
+                         budget);
+  }
+
+  jinja::Value value_of(const ChatMessage& message, jinja::Budget& budget) const {
+    jinja::Value content = jinja::make_text(message.content, budget);
+    if (typed_content) {
+      content = jinja::make_list(
+          {jinja::make_mapping({{"type", jinja::make_text("text", budget)}, {"text", content}},
+                               budget)},
+          budget);
+    }
+    return jinja::make_mapping(
+        {{"role", jinja::make_text(message.role, budget)}, {"content", std::move(content)}},
+        budget);
+  }
+
+  bool writes(const std::vector<ChatMessage>& messages, std::string_view text) const {
+    try {
+      return render(messages).contains(text);
+    } catch (const jinja::TemplateError&) {
+      return false;
+    }
+  }
+
+  // Learns by trying what the template makes of messages.
+  void probe() {
+    const ChatMessage user{"user", "the-words-of-a-user"};
+    const ChatMessage system{"system", "the-words-of-the-system"};
+    if (!writes({user}, user.content)) {
+      typed_content = true;
+      if (!writes({user}, user.content)) typed_content = false;  // it writes neither: leave it
+    }
+    takes_system = writes({system, user}, system.content) || !writes({user}, user.content);
+  }
 };
+
+namespace {
+
+// A developer is a system to the model.
+std::vector<ChatMessage> with_known_roles(std::vector<ChatMessage> messages) {
+  for (ChatMessage& message : messages) {
+    if (message.role == "developer") message.role = "system";
+  }
+  return messages;
+}
+
+// For templates that know no system: its words come first in what the user says next.
+std::vector<ChatMessage> without_system(std::vector<ChatMessage> messages) {
+  std::vector<ChatMessage> merged;
+  std::string pending;
+  const auto flush = [&] {
+    if (!pending.empty()) merged.push_back({"user", std::exchange(pending, {})});
+  };
+  for (ChatMessage& message : messages) {
+    if (message.role == "system") {
+      pending += (pending.empty() ? "" : "\n") + message.content;
+      continue;
+    }
+    if (message.role != "user") {
+      flush();
+    } else if (!pending.empty()) {
+      message.content = std::exchange(pending, {}) + "\n" + message.content;
+    }
+    merged.push_back(std::move(message));
+  }
+  flush();
+  return merged;
+}
+
+}  // namespace
 
 ChatTemplate::ChatTemplate(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
@@ -62,38 +122,25 @@ Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string_vi
                                              ": the model's template has " +
                                              format_bytes(source.size()));
   }
-  if (const int depth = nesting_of(source); depth > kMaxNesting) {
-    return fail(ErrorCode::kUnsupported, "[chat_template] at most " + std::to_string(kMaxNesting) +
-                                             " levels of nesting: the model's template has " +
-                                             std::to_string(depth));
-  }
   try {
-    return ChatTemplate(std::make_unique<State>(
-        minja::chat_template(std::string(source), std::string(bos_text), std::string(eos_text))));
-  } catch (const std::exception& error) {
-    return fail(
-        ErrorCode::kUnsupported,
-        std::string("[chat_template] the model's template is no valid Jinja: ") + error.what());
+    auto state = std::make_unique<State>();
+    state->program = jinja::parse_template(source);
+    state->bos_text = bos_text;
+    state->eos_text = eos_text;
+    state->probe();
+    return ChatTemplate(std::move(state));
+  } catch (const jinja::TemplateError& error) {
+    return fail(ErrorCode::kUnsupported,
+                std::string("[chat_template] a template as chat models have it: ") + error.what());
   }
 }
 
 Result<std::string> ChatTemplate::render(const std::vector<ChatMessage>& messages) const {
-  minja::chat_template_inputs inputs;
-  inputs.messages = nlohmann::ordered_json::array();
-  for (const ChatMessage& message : messages) {
-    inputs.messages.push_back({{"role", role_of(message)}, {"content", message.content}});
-  }
-  inputs.add_generation_prompt = true;
   try {
-    std::string text = state_->program.apply(inputs);
-    if (text.size() > kMaxRendered) {
-      return fail(ErrorCode::kInvalidArgument,
-                  "[chat_template] at most " + format_bytes(kMaxRendered) + ": rendered to " +
-                      format_bytes(text.size()),
-                  "messages");
-    }
-    return text;
-  } catch (const std::exception& error) {
+    std::vector<ChatMessage> known = with_known_roles(messages);
+    if (!state_->takes_system) known = without_system(std::move(known));
+    return state_->render(known);
+  } catch (const jinja::TemplateError& error) {
     return fail(
         ErrorCode::kInvalidArgument,
         std::string("[chat_template] the model's template refuses these messages: ") + error.what(),

@@ -1,4 +1,9 @@
-// The model's own chat template (Jinja, by minja): messages to prompt text.
+// The model's own chat template (Jinja): messages to prompt text.
+//
+// A template comes from a file that nobody has read, so its language is run by our own interpreter
+// (template_*.h): steps, bytes, recursion and numbers are bounded, and whatever it does ends in text
+// or in an error within a second. What it knows is what chat templates use; not: `import`,
+// `include`, inheritance, recursive loops, call blocks, methods that change a value.
 #pragma once
 
 #include <memory>
@@ -15,7 +20,8 @@ struct ChatMessage {
   std::string content;
 };
 
-// Immutable; render() is thread-safe.
+// Immutable; render() is thread-safe. Where a template knows no system message, its words are put
+// before the user's next ones.
 class ChatTemplate {
  public:
   // kUnsupported with the template's error and line.

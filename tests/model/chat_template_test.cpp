@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <string>
+#include <vector>
+
 namespace gogrid {
 namespace {
 
@@ -77,6 +81,119 @@ TEST(ChatTemplate, DepthThatWouldEndTheProcessIsRefused) {
     EXPECT_EQ(parsed.error().code, ErrorCode::kUnsupported);
     EXPECT_NE(parsed.error().message.find("nesting"), std::string::npos);
   }
+}
+
+std::string times(int count, std::string_view text) {
+  std::string out;
+  for (int i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+// Templates that would hang, crash or fill the memory of an interpreter that believes them.
+TEST(ChatTemplate, WhateverATemplateDoesEndsSoonInTextOrAnError) {
+  const std::vector<std::string> hostile{
+      "{{ 1 // 0 }}",
+      "{{ 1 % 0 }}",
+      "{{ (-9223372036854775807 - 1) // -1 }}",
+      "{{ 10 ** 100 }}",
+      "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+      "{% macro f(x) %}{% for a in [1] %}{{ (f(x)|upper) ~ [f(x)] }}{% endfor %}{% endmacro %}"
+      "{{ f(1) }}",
+      "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
+      "{% for i in range(100000000000) %}{% endfor %}",
+      "{{ range(0, 1, 0) }}",
+      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+      times(60, "{% for a in messages %}") + "x" + times(60, "{% endfor %}"),
+      "{% set x = 'aaaa' %}" + times(60, "{% set x = x ~ x %}") + "{{ x }}",
+      "{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+      "{{ 'ab' * 4611686018427387904 }}",
+      "{{ [1] * 999999999 }}",
+      "{{ 'a'" + times(30, "|replace('a', 'aaaaaaaaaa')") + " }}",
+      "{{ range(99999)|join('x' * 100000) }}",
+      "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}",
+      "{% set n = namespace(l=[1]) %}{% for i in range(9999) %}{% for y in n.l %}"
+      "{% set n.l = [loop] %}{% endfor %}{% endfor %}",
+      "{{ 'a'|map(" + times(5000, "'map',") + "'map') }}",
+      "{% for i in range(999) %}{{ ('a' * 100000 ~ 'b') in ('a' * 200000) }}{% endfor %}",
+      "{{ ('a' * 1000000).rsplit('b' ~ 'a' * 500000) }}",
+      "{{ range(99999)|unique|list|length }}",
+      "{{ 1" + times(20'000, " + 1") + " }}",
+      "{{ x" + times(20'000, "|trim") + " }}",
+      "{{ " + times(20'000, "1 if 1 else ") + "1 }}",
+      "{{ " + times(20'000, "-") + "1 }}",
+      "{{ " + times(20'000, "not ") + "1 }}",
+      "{{ strftime_now('%c' * 300) }}",
+      "{{ 'a'|no_such_filter }}",
+      "{{ no_such_function() }}",
+      "{{ nothing.more }}",
+      "{% include 'other' %}",
+      "{% for a in range(1000) %}{% set l = range(1000) %}{% for b in l %}{% for c in l %}"
+      "{% for d in l %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
+      "{% for i in range(60) %}{% set l = (l or [1]) + (l or [1]) %}{% endfor %}"
+      "{% for i in range(99999) %}{{ 'some text' * 9999 }}{% endfor %}",
+      "{% set n = namespace(d={}) %}{% for i in range(9999) %}"
+      "{% set n.d = {'a': n.d, 'b': n.d} %}{% endfor %}{{ n.d|tojson }}",
+      "{{ ('a,' * 20000000).split(',')|length }}",
+  };
+  const std::vector<ChatMessage> messages{{"user", "a"}, {"assistant", "b"}, {"user", "c"}};
+  for (const std::string& source : hostile) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto parsed = ChatTemplate::parse(source, "", "");
+    EXPECT_FALSE(parsed && parsed->render(messages)) << source.substr(0, 200);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1))
+        << source.substr(0, 200);
+  }
+}
+
+TEST(ChatTemplate, NamespacesThatHoldEachOtherAreTakenApart) {
+  // The leak checker sees the rest.
+  EXPECT_EQ(parse("{% set a = namespace() %}{% set b = namespace(x=a) %}{% set a.x = [b] %}"
+                  "{% for i in range(999) %}{% set a.x = namespace(y=a.x) %}{% endfor %}"
+                  "{{ a == a }}{{ a == b }}")
+                .render({{"user", "hi"}}),
+            "TrueFalse");
+}
+
+TEST(ChatTemplate, AnErrorSaysInWhichLine) {
+  const auto parsed = ChatTemplate::parse("a\nb\n{% bad %}", "", "");
+  ASSERT_FALSE(parsed);
+  EXPECT_NE(parsed.error().message.find("in line 3"), std::string::npos);
+  const auto text = parse("\n\n{% for m in messages %}\n{{ m.content + 1 }}{% endfor %}")
+                        .render({{"user", "hi"}});
+  ASSERT_FALSE(text);
+  EXPECT_NE(text.error().message.find("'+' of string and integer in line 4"), std::string::npos);
+}
+
+TEST(ChatTemplate, AModelThatKnowsNoSystemGetsItsWordsFromTheUser) {
+  const ChatTemplate silent = parse(
+      "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}"
+      "{% endfor %}");
+  EXPECT_EQ(silent.render({{"system", "Be brief."}, {"user", "Hi"}}), "<user>Be brief.\nHi");
+  EXPECT_EQ(silent.render({{"user", "a"}, {"assistant", "b"}, {"system", "S"}, {"user", "c"}}),
+            "<user>a<assistant>b<user>S\nc");
+  const ChatTemplate strict = parse(
+      "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+      "{% for m in messages %}{{ m.content }};{% endfor %}");
+  EXPECT_EQ(strict.render({{"system", "S"}, {"user", "Hi"}}), "S\nHi;");
+}
+
+TEST(ChatTemplate, AModelThatWantsContentInPartsGetsIt) {
+  EXPECT_EQ(parse("{% for m in messages %}{% for part in m.content %}{{ part.text }}"
+                  "{% endfor %};{% endfor %}")
+                .render({{"user", "Hi"}, {"assistant", "Ho"}}),
+            "Hi;Ho;");
+}
+
+TEST(ChatTemplate, ALongConversationIsNoHostileOne) {
+  std::vector<ChatMessage> messages;
+  for (int i = 0; i < 2000; ++i) {
+    messages.push_back({"user", std::string(500, 'u')});
+    messages.push_back({"assistant", std::string(500, 'a')});
+  }
+  messages.push_back({"user", std::string(4 << 20, 'x')});
+  const auto text = parse(kChatMl).render(messages);
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_GT(text->size(), std::size_t{6} << 20);
 }
 
 TEST(ChatTemplate, AnEndlessSourceIsRefusedByItsSize) {
