@@ -43,18 +43,34 @@ inline constexpr const char* kPlan = R"(
 BEHAVIOUR
   Measures each device once for this model (a second or two each; kept in the data folder), then
   prints the stages, the predicted speed and the reasons. Ends with status 3, and what is short by
-  how much, when the model does not fit.)";
+  how much, when the model does not fit.
+
+EXAMPLES
+  gogrid plan smollm2-135m --device cpu-a:cores=0:memory=90MiB --device cpu-b:cores=1
+  gogrid plan smollm2-135m --context 8192 --parallel 8 --json)";
 inline constexpr const char* kBench = R"(
 BEHAVIOUR
   Loads the model as planned, runs --parallel sequences at once, and prints prefill and decode speed
-  beside what the planner predicted.)";
+  beside what the planner predicted.
+
+EXAMPLES
+  gogrid bench smollm2-135m --parallel 8)";
 inline constexpr const char* kDevices = R"(
 BEHAVIOUR
-  The ids are what --device and --split name. Unknown memory is shown as such, never as zero.)";
+  The ids are what --device and --split name. Unknown memory is shown as such, never as zero.
+  Vulkan devices that compute on the CPU (Mesa's llvmpipe) are listed only when asked for by number.
+
+EXAMPLES
+  gogrid devices --json
+  GGML_VK_VISIBLE_DEVICES=0 gogrid devices)";
 inline constexpr const char* kModels = R"(
 BEHAVIOUR
   Files are checked before anything else reads them, copied, and known by their content; a crash in
-  the middle leaves nothing half. Names are lower-case letters, digits, '.', '_' and '-'.)";
+  the middle leaves nothing half. Names are lower-case letters, digits, '.', '_' and '-'.
+
+EXAMPLES
+  gogrid models import SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m
+  gogrid models show smollm2-135m)";
 inline constexpr const char* kCompletion = R"(
 EXAMPLES
   source <(gogrid completion bash))";
