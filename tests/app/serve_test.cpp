@@ -5,9 +5,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <thread>
 
+#include "base/file_descriptor.h"
 #include "base/files.h"
+#include "base/units.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
@@ -28,8 +33,8 @@ class Serve : public ::testing::Test {
     return folder_ / "gogrid.toml";
   }
   std::vector<std::string> arguments(const std::vector<std::string>& more) const {
-    std::vector<std::string> all{GOGRID_PROGRAM, "serve", "--model",   model(),
-                                 "--device",     "cpu0",  "--context", "256"};
+    std::vector<std::string> all{GOGRID_PROGRAM, "serve", "--model",    model(),
+                                 "--device",     "cpu0",  "--parallel", "2"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -44,23 +49,66 @@ int port_in(const std::string& line) {
   return colon == line.npos ? 0 : std::atoi(line.c_str() + colon + 1);
 }
 
-// What a server on this machine says to one request; empty when there is none.
-std::string ask(int port, const std::string& path) {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    static_cast<void>(::write(socket, request.data(), request.size()));
-    char buffer[4096];
-    for (ssize_t n = 0; (n = ::read(socket, buffer, sizeof buffer)) > 0;)
-      answer.append(buffer, static_cast<std::size_t>(n));
+// A client's connection to this machine.
+class Connection {
+ public:
+  Connection(int port, const std::string& request)
+      : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      static_cast<void>(::write(socket_.get(), request.data(), request.size()));
   }
-  ::close(socket);
-  return answer;
+  // What comes next; empty at the end.
+  std::string read_some() const {
+    char buffer[4096];
+    const ssize_t n = ::read(socket_.get(), buffer, sizeof buffer);
+    return {buffer, static_cast<std::size_t>(std::max<ssize_t>(0, n))};
+  }
+  // Until the text ends so, or the connection does.
+  std::string read_until(std::string_view end) const {
+    std::string text;
+    for (std::string piece = read_some(); !piece.empty(); piece = read_some()) {
+      text += piece;
+      if (!end.empty() && text.ends_with(end)) break;
+    }
+    return text;
+  }
+  std::string read_all() const { return read_until(""); }
+
+ private:
+  FileDescriptor socket_;
+};
+
+std::string ask(int port, const std::string& path) {
+  return Connection(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+      .read_all();
+}
+
+// A stream of so many tokens, after its first bytes came.
+Connection stream(int port, int max_tokens) {
+  const std::string body = R"({"model":"tiny","prompt":"a","stream":true,"ignore_eos":true,)"
+                           R"("max_tokens":)" +
+                           std::to_string(max_tokens) + "}";
+  Connection connection(port,
+                        "POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                        "Content-Type: application/json\r\nContent-Length: " +
+                            std::to_string(body.size()) + "\r\n\r\n" + body);
+  EXPECT_THAT(connection.read_some(), StartsWith("HTTP/1.1 200"));
+  return connection;
+}
+
+// Asks until the condition holds; what is waited for is another process.
+template <class Condition>
+bool comes_true(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::chrono::steady_clock::now() < end) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 TEST_F(Serve, SaysWhereOnceItAnswersAndEndsWithZeroOnEitherSignal) {
@@ -75,6 +123,41 @@ TEST_F(Serve, SaysWhereOnceItAnswersAndEndsWithZeroOnEitherSignal) {
     EXPECT_THAT(outcome.out, IsEmpty());
     EXPECT_EQ(ask(port_in(line), "/healthz"), "");
   }
+}
+
+TEST_F(Serve, FinishesWhatRunsWhenToldToStopAndRefusesWhatIsNew) {
+  Process server(arguments({"--listen", "127.0.0.1:0", "--context", "2048"}), data());
+  const int port = port_in(server.read_line());
+  const Connection running = stream(port, 1000);
+  server.signal(SIGTERM);
+  EXPECT_TRUE(comes_true([&] { return !ask(port, "/readyz").starts_with("HTTP/1.1 200"); }));
+  const std::string text = running.read_until("\r\n0\r\n\r\n");  // the last chunk
+  const std::string end = text.substr(text.size() - std::min<std::size_t>(text.size(), 1000));
+  EXPECT_THAT(end, HasSubstr(R"("finish_reason":"length")"));
+  EXPECT_THAT(end, HasSubstr("data: [DONE]"));
+  const Outcome outcome = server.finish();
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+}
+
+TEST_F(Serve, ToldTwiceItEndsAtOnce) {
+  Process server(arguments({"--listen", "127.0.0.1:0", "--context", "65536"}), data());
+  const int port = port_in(server.read_line());
+  const Connection running = stream(port, 65'000);
+  server.signal(SIGINT);
+  EXPECT_TRUE(comes_true([&] { return !ask(port, "/readyz").starts_with("HTTP/1.1 200"); }));
+  server.signal(SIGINT);
+  const Outcome outcome = server.finish();
+  EXPECT_EQ(outcome.status, -SIGINT);
+  EXPECT_THAT(outcome.err, HasSubstr("told to stop twice"));
+}
+
+TEST_F(Serve, ToldToStopBeforeItServesItEndsAtOnce) {
+  // Reading so much for its digest takes seconds, and nothing on the disk.
+  std::filesystem::resize_file(model(), 64 * kGiB);
+  Process server(arguments({"--listen", "127.0.0.1:0"}), data());
+  ASSERT_TRUE(comes_true([&] { return std::filesystem::exists(data() / "digests"); }));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.finish().status, -SIGTERM);
 }
 
 TEST_F(Serve, TakesFromTheFileWhatNoFlagSays) {
