@@ -338,7 +338,7 @@ class Writer {
                       tokens_.types.size());
     gguf_set_val_u32(file, "tokenizer.ggml.bos_token_id", tokens_.bos);
     gguf_set_val_u32(file, "tokenizer.ggml.eos_token_id", tokens_.eos);
-    gguf_set_val_bool(file, "tokenizer.ggml.add_bos_token", false);
+    gguf_set_val_bool(file, "tokenizer.ggml.add_bos_token", model_.begin_token);
     if (model_.chat_template) {
       gguf_set_val_str(file, "tokenizer.chat_template", std::string(kChatTemplate).c_str());
     }

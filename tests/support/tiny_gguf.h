@@ -34,6 +34,7 @@ struct TinyModel {
   bool tied = false;                  // no output.weight (always so for gemma)
   TinyWeights weights = TinyWeights::kF32;
   TinyVocabulary vocabulary = TinyVocabulary::kBpe;
+  bool begin_token = false;   // the file asks for one before every text
   bool chat_template = true;  // ChatML
   std::uint64_t seed = 1;
 };
