@@ -18,8 +18,10 @@ struct FreeModel {
 // libllama takes lengths as int32.
 constexpr std::size_t kMaxText = std::numeric_limits<std::int32_t>::max() / 2;
 
+// Those that libllama finds in a text only with `parse_special`. User-defined ones ("<think>") it
+// finds in any text: a user may write them.
 bool only_templates_write(llama_token_attr attributes) {
-  return (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED)) != 0;
+  return (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
 }
 
 }  // namespace

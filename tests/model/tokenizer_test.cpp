@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -83,6 +85,66 @@ TEST_P(TokenizerTest, WhatAUserTypesIsNeverAControlTokenUnlessAsked) {
   ASSERT_TRUE(typed && templated);
   EXPECT_EQ(std::count(typed->begin(), typed->end(), tokenizer_->end_tokens().front()), 0);
   EXPECT_EQ(std::count(templated->begin(), templated->end(), tokenizer_->end_tokens().front()), 1);
+}
+
+// <unk> in a text is the unknown token only where control tokens are: a user must not write it.
+TEST_P(TokenizerTest, TheUnknownTokenIsGuardedLikeAControlToken) {
+  const auto unknown = tokenizer_->tokenize("<unk>", false, true, 10);
+  ASSERT_TRUE(unknown);
+  const bool special = unknown->size() == 1;  // one of the two vocabularies has it
+  EXPECT_EQ(special, GetParam() == testing::TinyVocabulary::kSpm);
+  EXPECT_EQ(tokenizer_->spells_control_token("what is <unk>?"), special);
+}
+
+TEST_P(TokenizerTest, LongTextsOfEqualCharactersAreTextsToo) {
+  for (const char* unit : {"a", " ", "7", "\n", "\xf0\x9f\x98\x80", ".", "\xff", "<|im_end|>"}) {
+    std::string text;
+    while (text.size() < 50'000) text += unit;
+    const auto tokens = tokenizer_->tokenize(text, false, true, 1'000'000);
+    ASSERT_TRUE(tokens) << unit;
+    EXPECT_GE(tokens->size(), 1000U);
+  }
+}
+
+class SmolLm2Tokenizer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* path = std::getenv("GOGRID_TEST_MODEL");
+    if (path == nullptr) GTEST_SKIP() << "GOGRID_TEST_MODEL names no model";
+    tokenizer_ = std::make_unique<Tokenizer>(Tokenizer::load(path).value());
+  }
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TEST_F(SmolLm2Tokenizer, TextComesBackFromItsTokens) {
+  for (const std::string text :
+       {"The capital of France is Paris.", "def f(x):\n\treturn x ** 2\n", "  two  spaces ",
+        "na\xc3\xafve \xe2\x82\xac 12345 \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x9a\x80"}) {
+    const auto tokens = tokenizer_->tokenize(text, true, false, 1000);
+    ASSERT_TRUE(tokens);
+    std::string back;
+    for (const Token token : *tokens) back += tokenizer_->piece(token);
+    EXPECT_EQ(back, text);
+  }
+}
+
+TEST_F(SmolLm2Tokenizer, KnowsWhatEndsAnAnswer) {
+  const auto end = tokenizer_->tokenize("<|im_end|>", false, true, 10);
+  ASSERT_TRUE(end);
+  ASSERT_EQ(end->size(), 1U);
+  EXPECT_TRUE(tokenizer_->ends_generation(end->front()));
+  EXPECT_EQ(tokenizer_->size(), 49152U);
+}
+
+TEST_F(SmolLm2Tokenizer, NoTextTakesItLong) {
+  for (const char* unit :
+       {"a", " ", "7", "\n", "\xf0\x9f\x98\x80", "ab c1.", "\xff", "\xe0\xb8\x81"}) {
+    std::string text;
+    while (text.size() < 200'000) text += unit;
+    const auto begin = std::chrono::steady_clock::now();
+    EXPECT_TRUE(tokenizer_->tokenize(text, true, true, 1'000'000)) << unit;
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20)) << unit;
+  }
 }
 
 TEST(Tokenizer, AFileThatIsNoModelIsUnsupported) {
