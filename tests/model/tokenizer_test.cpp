@@ -87,13 +87,18 @@ TEST_P(TokenizerTest, WhatAUserTypesIsNeverAControlTokenUnlessAsked) {
   EXPECT_EQ(std::count(templated->begin(), templated->end(), tokenizer_->end_tokens().front()), 1);
 }
 
-// <unk> in a text is the unknown token only where control tokens are: a user must not write it.
-TEST_P(TokenizerTest, TheUnknownTokenIsGuardedLikeAControlToken) {
-  const auto unknown = tokenizer_->tokenize("<unk>", false, true, 10);
-  ASSERT_TRUE(unknown);
-  const bool special = unknown->size() == 1;  // one of the two vocabularies has it
-  EXPECT_EQ(special, GetParam() == testing::TinyVocabulary::kSpm);
-  EXPECT_EQ(tokenizer_->spells_control_token("what is <unk>?"), special);
+// What libllama finds in a plain text too is no secret of templates: guarding it would only
+// tokenize the message otherwise than every other program does.
+TEST_P(TokenizerTest, OnlyWhatPlainTextCannotSpellIsGuarded) {
+  for (const std::string text : {"<think>", "<unk>", "<|im_start|>"}) {
+    const auto typed = tokenizer_->tokenize(text, false, false, 100);
+    const auto templated = tokenizer_->tokenize(text, false, true, 100);
+    ASSERT_TRUE(typed && templated);
+    EXPECT_EQ(tokenizer_->spells_control_token("a" + text + "b"), *typed != *templated) << text;
+  }
+  const bool has_unknown = GetParam() == testing::TinyVocabulary::kSpm;
+  EXPECT_EQ(tokenizer_->spells_control_token("<unk>"), has_unknown);
+  EXPECT_EQ(tokenizer_->tokenize("<think>", false, false, 10)->size(), 1U);
 }
 
 TEST_P(TokenizerTest, LongTextsOfEqualCharactersAreTextsToo) {

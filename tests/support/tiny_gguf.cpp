@@ -125,7 +125,7 @@ std::string byte_as_text(std::uint32_t byte) {
 struct Tokens {
   std::string_view model;
   std::vector<std::string> text;
-  std::vector<std::int32_t> types;  // 1 normal, 2 unknown, 3 control, 6 byte
+  std::vector<std::int32_t> types;  // 1 normal, 2 unknown, 3 control, 4 the user's own, 6 byte
   std::vector<float> scores;
   std::vector<std::string> merges;
   std::uint32_t bos = 0;
@@ -158,6 +158,7 @@ Tokens bpe_tokens() {
   tokens.bos = tokens.add("<|endoftext|>", 3);
   tokens.add("<|im_start|>", 3);
   tokens.eos = tokens.add("<|im_end|>", 3);
+  tokens.add("<think>", 4);
   return tokens;
 }
 
@@ -181,6 +182,7 @@ Tokens spm_tokens() {
   for (char c = 'a'; c <= 'z'; ++c) tokens.add({c}, 1, score--);
   tokens.add("<|im_start|>", 3);
   tokens.add("<|im_end|>", 3);
+  tokens.add("<think>", 4);
   return tokens;
 }
 
