@@ -39,6 +39,7 @@ struct BatcherStatus {
   std::uint32_t held = 0;
   std::uint64_t steps = 0;
   std::uint64_t preemptions = 0;
+  std::uint64_t slot_moves = 0;  // sequences that went on in a slot beside the others
   std::uint64_t prompt_tokens = 0;
   std::uint64_t cached_prompt_tokens = 0;
   std::uint64_t generated_tokens = 0;

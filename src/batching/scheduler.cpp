@@ -17,6 +17,10 @@ constexpr std::int32_t kMinWaitedFor = 16;
 // Tokens that each running sequence may grow by before a pool is too full for one more; without
 // this a sequence would be let in only to be pre-empted at once.
 constexpr std::size_t kHeadroom = 16;
+// A move copies a whole slot, which costs about as much as a few steps: so many steps in a row must
+// have been torn into several runs of slots, and so many tokens be left to gain by it.
+constexpr std::uint32_t kScatteredSteps = 8;
+constexpr std::int32_t kMinLeftForMove = 32;
 // So often a step may find no KV space before a sequence is given up.
 constexpr std::uint32_t kMaxExhausted = 3;
 
@@ -49,7 +53,8 @@ Scheduler::Scheduler(const BatcherOptions& options, const Vocabulary& vocabulary
       context_(pool_ ? std::min(options.context, options.kv_cells) : options.context),
       limits_(batch_limits(options)),
       pacer_(options.prefill_chunk, options.max_stall),
-      slots_(slot_options(options, pool_)) {}
+      slots_(slot_options(options, pool_)),
+      scattered_(options.groups, 0) {}
 
 // ---- who runs
 
@@ -130,10 +135,14 @@ Sequence* Scheduler::youngest_to_preempt() const {
 
 std::optional<StageInput> Scheduler::plan(TimePoint now) {
   resume_preempted();  // not again below: who is pre-empted there must not come straight back
-  for (;;) {
+  for (bool moved = false;;) {
     Situation situation = look();
     const auto group = next_group(situation.views, limits_, last_group_);
     if (!group) return std::nullopt;
+    if (!moved && move_together(situation, *group)) {
+      moved = true;
+      continue;
+    }
     limits_.free_cells = situation.free_cells;
     if (situation.free_cells < cells_needed(situation, *group)) {
       Sequence* victim = youngest_to_preempt();
@@ -147,6 +156,7 @@ std::optional<StageInput> Scheduler::plan(TimePoint now) {
     StageInput input = build(plan, situation, now);
     if (input.rows.empty()) return std::nullopt;
     last_group_ = *group;
+    note_runs(*group, input);
     return input;
   }
 }
@@ -169,6 +179,51 @@ Scheduler::Situation Scheduler::look() const {
                                .last_step = sequence->last_step});
   }
   return situation;
+}
+
+// True when a sequence of the group has another slot now. All who are moved are in the next step,
+// so that if it fails they begin again.
+bool Scheduler::move_together(const Situation& now, std::uint32_t group) {
+  if (pool_ || scattered_[group] < kScatteredSteps) return false;
+  std::uint32_t ready = 0;
+  for (const SequenceView& view : now.views) {
+    if (group_of(view.slot, limits_) != group) continue;
+    if (view.in_flight) return false;
+    if (view.ready()) ++ready;
+  }
+  if (ready > limits_.max_step_rows || (limits_.max_batch > 0 && ready > limits_.max_batch)) {
+    return false;
+  }
+  const auto move = find_move(slot_uses(now, group));
+  if (!move) return false;
+  const auto moved = std::ranges::find(now.sequences, move->from, &Sequence::slot);
+  slots_.move(move->from, move->to, pending_ops_);
+  (*moved)->slot = move->to;
+  ++counters_.slot_moves;
+  return true;
+}
+
+// Slots of other groups count as at rest.
+std::vector<SlotUse> Scheduler::slot_uses(const Situation& now, std::uint32_t group) const {
+  std::vector<SlotUse> uses(limits_.parallel, SlotUse::kRests);
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    const auto slot = static_cast<SlotId>(i);
+    if (group_of(slot, limits_) == group && !slots_.busy(slot)) uses[i] = SlotUse::kIdle;
+  }
+  for (std::size_t i = 0; i < now.views.size(); ++i) {
+    const SequenceView& view = now.views[i];
+    if (!view.ready() || group_of(view.slot, limits_) != group) continue;
+    const Sequence& sequence = *now.sequences[i];
+    const bool movable = sequence.begun && view.decodes() && sequence.left() >= kMinLeftForMove;
+    uses[static_cast<std::size_t>(view.slot)] = movable ? SlotUse::kRuns : SlotUse::kFixed;
+  }
+  return uses;
+}
+
+void Scheduler::note_runs(std::uint32_t group, const StageInput& input) {
+  std::vector<SlotUse> uses(limits_.parallel, SlotUse::kIdle);
+  for (const StepRow& row : input.rows) uses[static_cast<std::size_t>(row.slot)] = SlotUse::kRuns;
+  scattered_[group] = count_runs(uses) > 1 ? scattered_[group] + 1 : 0;
 }
 
 SlotTable::Start Scheduler::start_of(const Sequence& sequence, std::uint32_t& free_cells) const {

@@ -13,6 +13,7 @@
 #include "batching/batcher.h"
 #include "batching/chunk_pacer.h"
 #include "batching/sequence.h"
+#include "batching/slot_moves.h"
 #include "batching/slot_table.h"
 #include "pipeline/pipeline.h"
 
@@ -93,6 +94,9 @@ class Scheduler {
   Sequence* youngest_to_preempt() const;
   Situation look() const;
   SlotTable::Start start_of(const Sequence& sequence, std::uint32_t& free_cells) const;
+  bool move_together(const Situation& now, std::uint32_t group);
+  std::vector<SlotUse> slot_uses(const Situation& now, std::uint32_t group) const;
+  void note_runs(std::uint32_t group, const StageInput& input);
   bool may_not_go_on(const Sequence& sequence, const SlotTable::Start& start) const;
   bool waits_for_prefix(const Sequence& sequence, const SlotTable::Start& start) const;
   std::uint32_t busy_cells() const { return slots_.cells() - slots_.idle_cells(); }
@@ -123,6 +127,7 @@ class Scheduler {
   StepRecord planned_;                                // by plan(), for began()
   std::vector<KvOp> pending_ops_;                     // for the next step
   std::uint32_t last_group_ = 0;
+  std::vector<std::uint32_t> scattered_;  // by group: steps in a row that were of several runs
   std::uint64_t arrivals_ = 0;
   std::uint32_t exhausted_in_a_row_ = 0;
   BatcherStatus counters_;

@@ -1,6 +1,7 @@
 // One request on its way through the steps: the scheduling half.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -38,6 +39,11 @@ class Sequence {
   std::uint64_t arrival() const { return arrival_; }
   const std::vector<Token>& tokens() const { return tokens_; }
   std::int32_t known() const { return static_cast<std::int32_t>(tokens_.size()); }
+  // Tokens that it may still make.
+  std::int32_t left() const {
+    return static_cast<std::int32_t>(
+        std::min<std::uint32_t>(request_.max_tokens - generated(), 1U << 30U));
+  }
   // Its reader is slow.
   bool held() const { return held_since_.has_value(); }
   TimePoint held_since() const { return held_since_.value_or(TimePoint{}); }

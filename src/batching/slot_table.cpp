@@ -72,6 +72,12 @@ void SlotTable::release(SlotId slot) {
   at(slot).last_used = ++uses_;
 }
 
+void SlotTable::move(SlotId from, SlotId to, std::vector<KvOp>& ops) {
+  occupy(to);
+  begin(to, {from, static_cast<std::int32_t>(content(from).size())}, ops);
+  release(from);
+}
+
 SlotTable::Start SlotTable::best_start(SlotId slot, std::span<const Token> tokens) const {
   // The slot itself counts as idle here: it is occupied by whoever asks.
   Start best{slot, reusable(slot, tokens, false)};

@@ -49,6 +49,9 @@ class SlotTable {
   void occupy(SlotId slot);
   // Its content stays for others.
   void release(SlotId slot);
+  // The busy slot's sequence goes on in `to`, an idle one, with all it has; nothing of it is in
+  // flight. `from` is idle then, and keeps a copy.
+  void move(SlotId from, SlotId to, std::vector<KvOp>& ops);
 
   // The best start for `tokens` in `slot`, which is occupied and not yet begun. Never the whole:
   // the last token must be computed to have logits.

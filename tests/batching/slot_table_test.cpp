@@ -187,6 +187,25 @@ TEST(SlotTable, CopiesNoBusySlotThatCannotBeCut) {
   EXPECT_EQ(table.best_start(1, range(1, 60)), (Start{1, 0}));
 }
 
+TEST(SlotTable, MovesASequenceAndKeepsACopyWhereItWas) {
+  SlotTable table({.parallel = 3});
+  run(table, 2, range(1, 20));
+  table.occupy(2);
+  std::vector<KvOp> ops;
+  table.move(2, 0, ops);
+  ASSERT_THAT(ops, SizeIs(1));
+  EXPECT_EQ(ops[0].kind, KvOp::Kind::kCopy);
+  EXPECT_EQ(ops[0].slot, 0);
+  EXPECT_EQ(ops[0].from, 2);
+  EXPECT_EQ(ops[0].length, 20);
+  EXPECT_TRUE(table.busy(0));
+  EXPECT_FALSE(table.busy(2));
+  EXPECT_THAT(table.content(0), SizeIs(20));
+  table.occupy(1);
+  EXPECT_EQ(table.best_start(1, range(1, 30)), (Start{1, 0}));  // 20 rows are no reason to copy
+  EXPECT_EQ(table.best_start(2, range(1, 30)), (Start{2, 20}));
+}
+
 TEST(SlotTable, EmptiesASpoiltSlotOnce) {
   SlotTable table({.parallel = 2});
   run(table, 1, range(1, 50));

@@ -141,6 +141,32 @@ TEST(TextEngineThread, StreamsThatOutgrowTheCacheTakeTurnsAndLoseNothing) {
   }
 }
 
+TEST(TextEngineThread, MovingStreamsTogetherChangesNoText) {
+  for (const char* architecture : {"llama", "lfm2"}) {
+    TinyModel model;
+    model.architecture = architecture;
+    model.n_layers = 8;
+    const TinyEngine tiny(model);
+    for (const std::vector<std::uint32_t>& cuts : {std::vector<std::uint32_t>{}, {3}}) {
+      TextEngineOptions options = deterministic(tiny.options(cuts));
+      options.plan.parallel = 6;
+      options.plan.groups = 1;
+      const auto engine = load(options);
+      ASSERT_NE(engine, nullptr);
+      const auto asked = [](std::uint32_t i) {  // every second one ends early, and leaves a gap
+        return request(testing::some_tokens(20, 90, i), i % 2 == 0 ? 80 : 10);
+      };
+      std::vector<std::shared_ptr<RecordingSink>> together;
+      for (std::uint32_t i = 0; i < 6; ++i) together.push_back(send(*engine, asked(i)));
+      for (const auto& sink : together) ASSERT_TRUE(sink->wait_for_end());
+      EXPECT_GT(engine->status().slot_moves, 0U) << architecture;
+      for (std::uint32_t i = 0; i < 6; ++i) {
+        EXPECT_EQ(together[i]->tokens(), answer(*engine, asked(i))) << architecture << i;
+      }
+    }
+  }
+}
+
 TEST(TextEngineThread, EveryArchitectureThatMayBeCutSaysTheSameCutAndWhole) {
   for (const std::string& architecture : testing::tiny_architectures()) {
     TinyModel model;
