@@ -16,6 +16,7 @@
 #include "base/files.h"
 #include "model/gguf_file.h"
 #include "support/gguf_builder.h"
+#include "support/slowness.h"
 #include "support/temporary_folder.h"
 
 namespace gogrid {
@@ -48,12 +49,6 @@ std::vector<Expectation> expectations() {
   return all;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kSlowness = 10;  // what instrumented code may take more
-#else
-constexpr int kSlowness = 1;
-#endif
-
 Bytes peak_memory() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -73,8 +68,8 @@ auto within_bounds(const Action& action) {
   const Bytes before = peak_memory();
   const auto start = cpu_time();
   auto result = action();
-  EXPECT_LT(cpu_time() - start, std::chrono::seconds(1) * kSlowness);
-  EXPECT_LT(peak_memory() - before, 256 * kMiB * kSlowness);
+  EXPECT_LT(cpu_time() - start, std::chrono::seconds(1) * testing::kSlowness);
+  EXPECT_LT(peak_memory() - before, 256 * kMiB * testing::kSlowness);
   return result;
 }
 
