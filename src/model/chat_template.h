@@ -1,8 +1,8 @@
 // The model's own chat template (Jinja): messages to prompt text.
 //
 // A template comes from a file that nobody has read, so its language is run by our own interpreter
-// (template_*.h): steps, bytes, recursion and numbers are bounded, and whatever it does ends in text
-// or in an error within a second. What it knows is what chat templates use; not: `import`,
+// (template_*.h): steps, bytes, recursion and numbers are bounded, and whatever it does ends in
+// text or in an error within a second. What it knows is what chat templates use; not: `import`,
 // `include`, inheritance, recursive loops, call blocks, methods that change a value.
 #pragma once
 
