@@ -1,5 +1,6 @@
 #include "model/chat_template.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/units.h"
@@ -10,12 +11,23 @@ namespace {
 
 // The longest template seen in a published model is 40 KiB.
 constexpr std::size_t kMaxSource = 512 * kKiB;
-// What one render may take, and more for each byte of the messages. The longest published template
-// takes 5'000 steps for a conversation of ten messages.
+// What one render may take, more for each byte of the messages, and how much at most. The longest
+// published template takes 5'000 steps for a conversation of ten messages; a step is some 50 ns. A
+// template that writes each message once makes eight times its bytes: those at most are for as long
+// a message as a request can carry (8 MiB).
 constexpr std::uint64_t kSteps = 2'000'000;
-constexpr std::uint64_t kStepsPerByte = 8;
+constexpr std::uint64_t kStepsPerByte = 1;
+constexpr std::uint64_t kMaxSteps = 5'000'000;
 constexpr std::uint64_t kBytes = 16 * kMiB;
 constexpr std::uint64_t kBytesPerByte = 64;
+constexpr std::uint64_t kMaxBytes = 96 * kMiB;
+
+jinja::Budget budget_for(const std::vector<ChatMessage>& messages) {
+  std::uint64_t size = 0;
+  for (const ChatMessage& message : messages) size += message.content.size() + 64;
+  return jinja::Budget(std::min(kSteps + size * kStepsPerByte, kMaxSteps),
+                       std::min(kBytes + size * kBytesPerByte, kMaxBytes));
+}
 
 }  // namespace
 
@@ -28,9 +40,7 @@ struct ChatTemplate::State {
 
   // Throws TemplateError.
   std::string render(const std::vector<ChatMessage>& messages) const {
-    std::uint64_t size = 0;
-    for (const ChatMessage& message : messages) size += message.content.size() + 64;
-    jinja::Budget budget(kSteps + size * kStepsPerByte, kBytes + size * kBytesPerByte);
+    jinja::Budget budget = budget_for(messages);
     std::vector<jinja::Value> list;
     for (const ChatMessage& message : messages) list.push_back(value_of(message, budget));
     return jinja::render(program,

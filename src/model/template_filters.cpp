@@ -19,14 +19,19 @@ struct Call {
   Budget& budget;
   ArgumentReader reader{name, arguments};
 
-  std::string text() const { return to_text(value, budget); }
+  // A copy, paid for, and once through it: what filters of text do.
+  std::string text() const {
+    std::string copy = to_text(value, budget);
+    budget.spend_reading(copy.size());
+    return copy;
+  }
   Value made(std::string out) const { return make_text(std::move(out), budget); }
   std::vector<Value> items() const { return iterate(value, budget); }
 };
 
 Value length_filter(const Call& call) {
   if (const auto* text = text_of(call.value)) {
-    call.budget.spend_steps(text->size() / 64);
+    call.budget.spend_reading(2 * text->size());  // character by character
     return static_cast<std::int64_t>(count_characters(*text));
   }
   if (const auto* items = items_of(call.value)) return static_cast<std::int64_t>(items->size());
@@ -54,6 +59,7 @@ Value default_filter(const Call& call) {
 // The attribute "a.b" of an item.
 Value path_of(Value item, std::string_view path, Budget& budget) {
   while (!path.empty()) {
+    budget.spend_steps();
     const std::size_t dot = std::min(path.find('.'), path.size());
     item = attribute_of(item, path.substr(0, dot), budget);
     path.remove_prefix(std::min(dot + 1, path.size()));
@@ -62,17 +68,21 @@ Value path_of(Value item, std::string_view path, Budget& budget) {
 }
 Value attribute_or_item(const Call& call, const Value& item, std::size_t place) {
   const Value* path = call.reader.get(place, "attribute");
-  return path == nullptr ? item : path_of(item, to_text(*path, call.budget), call.budget);
+  std::string storage;
+  return path == nullptr ? item
+                         : path_of(item, view_text(*path, storage, call.budget), call.budget);
 }
 
 Value join_filter(const Call& call) {
-  const std::string separator = call.reader.text_or(1, "d", "");
+  const std::string_view separator = call.reader.text_or(1, "d", "");
   std::string out;
   bool first = true;
   for (const Value& item : call.items()) {
-    if (!std::exchange(first, false)) out += separator;
-    const std::string text = to_text(attribute_or_item(call, item, 2), call.budget);
+    std::string storage;
+    const Value part = attribute_or_item(call, item, 2);
+    const std::string_view text = view_text(part, storage, call.budget);
     call.budget.spend_bytes(separator.size() + text.size());
+    if (!std::exchange(first, false)) out += separator;
     out += text;
   }
   return call.made(std::move(out));
@@ -85,7 +95,8 @@ Value indent_filter(const Call& call) {
   const bool blank = call.reader.flag_or(3, "blank", false);
   bool indented = call.reader.flag_or(2, "first", false);
   std::string out;
-  for (const std::string_view line : split_text(call.text(), "\n", -1, call.budget)) {
+  const std::string text = call.text();
+  for (const std::string_view line : split_text(text, "\n", -1, call.budget)) {
     if (indented && (blank || !line.empty())) {
       call.budget.spend_bytes(spaces.size());
       out += spaces;
@@ -110,6 +121,7 @@ Value integer_filter(const Call& call) {
   if (std::holds_alternative<std::int64_t>(call.value)) return call.value;
   const std::string* text = text_of(call.value);
   if (text == nullptr) return otherwise;
+  call.budget.spend_reading(text->size());
   const std::string_view digits = strip(*text, {}, Side::kBoth);
   double number = 0;
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
@@ -236,9 +248,11 @@ Value sum_filter(const Call& call) {
 Value map_filter(const Call& call) {
   const auto attribute = std::ranges::find(call.arguments.named, "attribute", &Entry::name);
   const auto otherwise = std::ranges::find(call.arguments.named, "default", &Entry::name);
+  const auto& given = call.arguments.positional;
   std::vector<Value> out;
   if (attribute != call.arguments.named.end()) {
-    const std::string path = to_text(attribute->value, call.budget);
+    std::string storage;
+    const std::string_view path = view_text(attribute->value, storage, call.budget);
     for (const Value& item : call.items()) {
       Value found = path_of(item, path, call.budget);
       const bool absent = is_undefined(found) && otherwise != call.arguments.named.end();
@@ -246,11 +260,13 @@ Value map_filter(const Call& call) {
     }
     return make_list(std::move(out), call.budget);
   }
-  const std::string name = call.reader.text(1, "filter");
+  // By its place only, as in Jinja: what is behind it is handed on.
+  if (given.size() < 2) call.reader.refuse("filter", "a filter's name");
+  const std::string& name = call.reader.text(1, "filter");
   for (Value& item : call.items()) {
+    call.budget.spend_steps(given.size() / 4);
     Arguments inner{{std::move(item)}, call.arguments.named};
-    inner.positional.insert(inner.positional.end(), call.arguments.positional.begin() + 2,
-                            call.arguments.positional.end());
+    inner.positional.insert(inner.positional.end(), given.begin() + 2, given.end());
     out.push_back(apply_filter(name, inner, call.budget));
   }
   return make_list(std::move(out), call.budget);
@@ -267,6 +283,7 @@ Value chosen(const Call& call, bool wanted, std::size_t first_test) {
     if (given.size() <= first_test) {
       holds = truthy(subject);
     } else {
+      call.budget.spend_steps(given.size() / 4);
       Arguments inner{{std::move(subject)}, {}};
       inner.positional.insert(inner.positional.end(),
                               given.begin() + static_cast<std::ptrdiff_t>(first_test) + 1,
@@ -290,6 +307,7 @@ Value escape_filter(const Call& call) {
     if (special.empty()) {
       out += c;
     } else {
+      call.budget.spend_bytes(special.size());
       out += special;
     }
   }
@@ -342,8 +360,9 @@ const std::map<std::string_view, Filter>& filters() {
       {"trim",
        [](const Call& call) {
          const std::string text = call.text();
-         return call.made(
-             std::string(strip(text, call.reader.text_or(1, "chars", ""), Side::kBoth)));
+         const std::string_view characters = call.reader.text_or(1, "chars", "");
+         call.budget.spend_reading(characters.size());
+         return call.made(std::string(strip(text, characters, Side::kBoth)));
        }},
       {"unique", unique_filter},
       {"upper", [](const Call& call) { return call.made(upper_case(call.text())); }},

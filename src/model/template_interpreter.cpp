@@ -12,6 +12,7 @@ namespace {
 
 // Expressions, blocks and macro calls in each other while rendering; bounds the stack.
 constexpr int kMaxActive = 1000;
+constexpr std::uint64_t kVariableBytes = 96;
 
 struct Scope {
   const Scope* outer = nullptr;
@@ -62,6 +63,17 @@ class Interpreter {
     budget_.spend_bytes(text.size());
     out += text;
   }
+  void write(std::string& out, const Value& value) {
+    std::string storage;
+    write(out, view_text(value, storage, budget_));
+  }
+
+  // Names live as long as their scope, and scopes in each other at once.
+  void set(Scope& scope, std::string_view name, Value value) {
+    budget_.spend_steps();
+    const auto [place, is_new] = scope.variables.insert_or_assign(name, std::move(value));
+    if (is_new) budget_.spend_bytes(kVariableBytes);
+  }
 
   // ---- statements
 
@@ -81,7 +93,7 @@ class Interpreter {
         write(out, statement.text);
         return Flow::kNext;
       case Kind::kOutput:
-        write(out, to_text(evaluate(*statement.expressions[0], scope), budget_));
+        write(out, evaluate(*statement.expressions[0], scope));
         return Flow::kNext;
       case Kind::kIf:
         return run_if(statement, scope, out);
@@ -92,13 +104,13 @@ class Interpreter {
         run_set(statement, scope);
         return Flow::kNext;
       case Kind::kSetBlock:
-        scope.variables[statement.names[0]] = filtered_body(statement, scope);
+        set(scope, statement.names[0], filtered_body(statement, scope));
         return Flow::kNext;
       case Kind::kMacro:
-        scope.variables[statement.text] = macro_of(statement);
+        set(scope, statement.text, macro_of(statement));
         return Flow::kNext;
       case Kind::kFilterBlock:
-        write(out, to_text(filtered_body(statement, scope), budget_));
+        write(out, filtered_body(statement, scope));
         return Flow::kNext;
       case Kind::kBody:
         return run_body(statement.bodies[0], scope, out);
@@ -152,7 +164,7 @@ class Interpreter {
 
   void assign(const Statement& statement, const Value& value, Scope& scope) {
     if (statement.names.size() == 1) {
-      scope.variables[statement.names[0]] = value;
+      set(scope, statement.names[0], value);
       return;
     }
     const auto* items = items_of(value);
@@ -162,8 +174,7 @@ class Interpreter {
                           items == nullptr ? std::string(type_name(value))
                                            : std::to_string(items->size())));
     }
-    for (std::size_t i = 0; i < items->size(); ++i)
-      scope.variables[statement.names[i]] = (*items)[i];
+    for (std::size_t i = 0; i < items->size(); ++i) set(scope, statement.names[i], (*items)[i]);
   }
 
   void run_set(const Statement& statement, Scope& scope) {
@@ -210,12 +221,11 @@ class Interpreter {
     for (std::size_t i = 0; i < macro.names.size(); ++i) {
       const std::string& name = macro.names[i];
       if (i < arguments.positional.size()) {
-        scope.variables[name] = std::move(arguments.positional[i]);
+        set(scope, name, std::move(arguments.positional[i]));
       } else if (const Value* given = find(arguments.named, name, budget_); given != nullptr) {
-        scope.variables[name] = *given;
+        set(scope, name, *given);
       } else {
-        scope.variables[name] =
-            macro.expressions[i] ? evaluate(*macro.expressions[i], scope) : Value();
+        set(scope, name, macro.expressions[i] ? evaluate(*macro.expressions[i], scope) : Value());
       }
     }
     for (const Entry& entry : arguments.named) {
@@ -258,6 +268,7 @@ class Interpreter {
       for (const Value& given : arguments.positional) {
         const auto* entries = entries_of(given);
         if (entries == nullptr) throw TemplateError("namespace() takes names and values");
+        for (const Entry& entry : *entries) budget_.spend_bytes(entry.name.size() + kVariableBytes);
         made->entries.insert(made->entries.end(), entries->begin(), entries->end());
       }
       for (Entry& entry : arguments.named) made->entries.push_back(std::move(entry));
@@ -328,7 +339,7 @@ class Interpreter {
     std::vector<Entry> entries;
     for (std::size_t i = 0; i + 1 < expression.parts.size(); i += 2) {
       const Value key = part(expression, i, scope);
-      entries.push_back(make_entry(key, part(expression, i + 1, scope)));
+      entries.push_back(make_entry(key, part(expression, i + 1, scope), budget_));
     }
     return make_mapping(std::move(entries), budget_);
   }

@@ -9,6 +9,9 @@
 namespace gogrid::jinja {
 namespace {
 
+// A name is hashed wherever it stands, and that is a step whatever its length.
+constexpr std::size_t kMaxName = 255;
+
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool starts_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
@@ -215,6 +218,8 @@ class Lexer {
   void add_run(TokenKind kind, const Belongs& belongs) {
     std::size_t end = at_;
     while (end < source_.size() && belongs(source_[end])) ++end;
+    if (end - at_ > kMaxName)
+      fail_at(line_, std::format("a name of more than {} characters", kMaxName));
     add(kind, source_.substr(at_, end - at_));
     move_to(end);
   }

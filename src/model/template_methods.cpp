@@ -32,6 +32,16 @@ struct Test {
   }
 };
 
+// Text in the case that `change` makes, and with letters at all.
+bool is_in_case(const Test& test, std::string (*change)(std::string_view),
+                std::string (*other)(std::string_view)) {
+  const std::string* text = text_of(test.value);
+  if (text == nullptr) return false;
+  test.budget.spend_reading(2 * text->size());
+  test.budget.spend_bytes(2 * text->size());
+  return *text == change(*text) && *text != other(*text);
+}
+
 bool is_iterable(const Test& test) {
   return text_of(test.value) != nullptr || items_of(test.value) != nullptr ||
          std::holds_alternative<Mapping>(test.value) || is_undefined(test.value);
@@ -80,11 +90,7 @@ const std::map<std::string_view, TestFunction>& tests() {
       {"iterable", is_iterable},
       {"le", [](const Test& test) { return compare(test.value, test.other(), test.budget) <= 0; }},
       {"lessthan", kLess},
-      {"lower",
-       [](const Test& test) {
-         const auto* text = text_of(test.value);
-         return text != nullptr && *text == lower_case(*text) && *text != upper_case(*text);
-       }},
+      {"lower", [](const Test& test) { return is_in_case(test, lower_case, upper_case); }},
       {"lt", kLess},
       {"mapping", holds<Mapping>},
       {"ne", kUnequal},
@@ -96,11 +102,7 @@ const std::map<std::string_view, TestFunction>& tests() {
       {"string", holds<Text>},
       {"true", [](const Test& test) { return holds<bool>(test) && std::get<bool>(test.value); }},
       {"undefined", holds<Undefined>},
-      {"upper",
-       [](const Test& test) {
-         const auto* text = text_of(test.value);
-         return text != nullptr && *text == upper_case(*text) && *text != lower_case(*text);
-       }},
+      {"upper", [](const Test& test) { return is_in_case(test, upper_case, lower_case); }},
   };
   return kTests;
 }
@@ -126,13 +128,15 @@ Value any_text(const Call& call, const Holds& holds) {
   if (several == nullptr) return holds(call.reader.text(0, "prefix"));
   return std::ranges::any_of(*several, [&](const Value& one) {
     call.budget.spend_steps();
-    return text_of(one) != nullptr && holds(*text_of(one));
+    if (text_of(one) == nullptr) return false;
+    call.budget.spend_reading(text_of(one)->size());
+    return holds(*text_of(one));
   });
 }
 
 Value split_method(const std::string& text, const Call& call) {
   const Value* given = call.reader.get(0, "sep");
-  const std::string separator = call.reader.text_or(0, "sep", "");
+  const std::string_view separator = call.reader.text_or(0, "sep", "");
   if (given != nullptr && separator.empty())
     call.reader.refuse("sep", "a string that is not empty");
   std::vector<Value> parts;
@@ -192,7 +196,9 @@ Value count_method(const std::string& text, const Call& call) {
 Value text_method(const std::string& text, const Call& call) {
   const std::string_view name = call.name;
   const auto stripped = [&](Side side) {
-    return call.made(std::string(strip(text, call.reader.text_or(0, "chars", ""), side)));
+    const std::string_view characters = call.reader.text_or(0, "chars", "");
+    call.budget.spend_reading(characters.size());
+    return call.made(std::string(strip(text, characters, side)));
   };
   if (name == "strip") return stripped(Side::kBoth);
   if (name == "lstrip") return stripped(Side::kLeft);
@@ -280,6 +286,7 @@ Value strftime_function(Arguments& arguments, Budget& budget) {
   const ArgumentReader reader("strftime_now", arguments);
   const std::string format = reader.text(0, "format");
   if (format.size() > 256 || format.contains('\0')) reader.refuse("format", "at most 256 bytes");
+  budget.spend_steps(format.size());
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   if (::localtime_r(&now, &local) == nullptr) throw TemplateError("the time is not known");
@@ -290,7 +297,7 @@ Value strftime_function(Arguments& arguments, Budget& budget) {
 
 // Gives nothing the first time, then the separator.
 Value joiner_function(Arguments& arguments, Budget& budget) {
-  const std::string separator = ArgumentReader("joiner", arguments).text_or(0, "sep", ", ");
+  const std::string separator(ArgumentReader("joiner", arguments).text_or(0, "sep", ", "));
   budget.spend_bytes(separator.size() + 128);
   return std::make_shared<const FunctionValue>(
       "joiner", [separator, first = true, &budget](Arguments&) mutable {
@@ -313,7 +320,7 @@ Value call_method(const Value& object, std::string_view name, const Arguments& a
   budget.spend_steps(2);
   const Call call{.name = name, .arguments = arguments, .budget = budget};
   if (const std::string* text = text_of(object)) {
-    budget.spend_steps(text->size() / 64);
+    budget.spend_reading(text->size());
     return text_method(*text, call);
   }
   if (const auto* entries = entries_of(object)) return entries_method(*entries, call);

@@ -79,6 +79,14 @@ Value real_operation(std::string_view name, double a, double b) {
   return a / b;
 }
 
+Value concatenated(const Value& left, const Value& right, Budget& budget) {
+  std::string left_storage;
+  std::string right_storage;
+  std::string out(view_text(left, left_storage, budget));
+  out += view_text(right, right_storage, budget);
+  return make_text(std::move(out), budget);
+}
+
 Value repeated(const Value& value, std::int64_t times, Budget& budget) {
   const auto count = static_cast<std::uint64_t>(std::max<std::int64_t>(times, 0));
   const std::string* text = text_of(value);
@@ -86,8 +94,8 @@ Value repeated(const Value& value, std::int64_t times, Budget& budget) {
   std::uint64_t total = 0;
   if (__builtin_mul_overflow(count, std::uint64_t{size}, &total) || total > (1U << 30U))
     throw TemplateError("repeats too often");
-  budget.spend_bytes(total);
-  budget.spend_steps(text != nullptr ? total / 64 : total);
+  budget.spend_bytes(text != nullptr ? total : total * sizeof(Value));
+  budget.spend_steps(text != nullptr ? count + total / 64 : count + total);
   if (size == 0) return value;
   if (text != nullptr) {
     std::string out;
@@ -160,7 +168,7 @@ SliceRange slice_range(const Value& first, const Value& last, const Value& step,
 }  // namespace
 
 Value apply_operator(std::string_view name, const Value& left, const Value& right, Budget& budget) {
-  if (name == "~") return make_text(to_text(left, budget) + to_text(right, budget), budget);
+  if (name == "~") return concatenated(left, right, budget);
   if (counts(left) && counts(right)) {
     return is_real(left) || is_real(right)
                ? real_operation(name, as_double(left), as_double(right))
@@ -198,7 +206,8 @@ bool contains(const Value& whole, const Value& part, Budget& budget) {
 }
 
 Value attribute_of(const Value& object, std::string_view name, Budget& budget) {
-  if (is_undefined(object)) throw TemplateError(std::format("'{}' of something undefined", name));
+  if (is_undefined(object))
+    throw TemplateError(std::format("'{}' of something undefined", name.substr(0, 40)));
   if (const auto* entries = entries_of(object)) {
     const Value* found = find(*entries, name, budget);
     return found == nullptr ? Value() : *found;
@@ -219,8 +228,7 @@ Value item_of(const Value& object, const Value& key, Budget& budget) {
     return place ? (*items)[*place] : Value();
   }
   if (const std::string* text = text_of(object)) {
-    budget.spend_steps(text->size() / 8);
-    const auto starts = character_starts(*text);
+    const auto starts = character_starts(*text, budget);
     const auto place = place_of(key, starts.size() - 1);
     if (!place) return {};
     return make_text(text->substr(starts[*place], starts[*place + 1] - starts[*place]), budget);
@@ -234,11 +242,8 @@ Value slice_of(const Value& object, const Value& first, const Value& last, const
   const auto* items = items_of(object);
   if (text == nullptr && items == nullptr)
     throw TemplateError(std::format("a slice of {}", type_name(object)));
-  std::vector<std::size_t> starts;
-  if (text != nullptr) {
-    budget.spend_steps(text->size() / 8);
-    starts = character_starts(*text);
-  }
+  std::vector<std::uint32_t> starts;
+  if (text != nullptr) starts = character_starts(*text, budget);
   const std::size_t size = text != nullptr ? starts.size() - 1 : items->size();
   const SliceRange range = slice_range(first, last, step, static_cast<std::int64_t>(size));
   std::string out;
@@ -266,7 +271,7 @@ std::vector<Value> iterate(const Value& value, Budget& budget) {
     return items;
   }
   if (const std::string* text = text_of(value)) {
-    const auto starts = character_starts(*text);
+    const auto starts = character_starts(*text, budget);
     for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
       budget.spend_steps();
       items.push_back(make_text(text->substr(starts[i], starts[i + 1] - starts[i]), budget));

@@ -17,6 +17,7 @@ using Kind = Expression::Kind;
 constexpr int kMaxNesting = 200;
 // Operators in a row nest as well: "a + b + c" is (a + b) + c.
 constexpr int kMaxDepth = 500;
+// Of a call, and of what a macro takes or a loop unpacks.
 constexpr std::size_t kMaxArguments = 100;
 
 class Parser {
@@ -200,10 +201,15 @@ class Parser {
     return made;
   }
 
+  void add_name(std::vector<std::string>& names) {
+    if (names.size() >= kMaxArguments) fail_here(std::format("at most {} names", kMaxArguments));
+    names.push_back(expect_name());
+  }
   std::vector<std::string> parse_targets() {
     const bool parenthesized = take_operator("(");
-    std::vector<std::string> names{expect_name()};
-    while (take_operator(",")) names.push_back(expect_name());
+    std::vector<std::string> names;
+    add_name(names);
+    while (take_operator(",")) add_name(names);
     if (parenthesized) expect_operator(")");
     return names;
   }
@@ -241,7 +247,7 @@ class Parser {
     while (!take_operator(")")) {
       if (!made.names.empty()) expect_operator(",");
       if (!made.names.empty() && take_operator(")")) break;
-      made.names.push_back(expect_name());
+      add_name(made.names);
       made.expressions.push_back(take_operator("=") ? parse_expression() : nullptr);
     }
     expect_block_end();
@@ -606,6 +612,8 @@ class Parser {
     if (take_operator("(")) {
       while (!take_operator(")")) {
         if (made->parts.size() > 1) expect_operator(",");
+        if (made->parts.size() > kMaxArguments)
+          fail_here(std::format("at most {} arguments", kMaxArguments));
         made->parts.push_back(parse_expression());
       }
     } else if (begins_argument()) {  // "x is divisibleby 3"

@@ -32,11 +32,14 @@ std::size_t character_size(std::string_view text) {
 
 }  // namespace
 
-std::vector<std::size_t> character_starts(std::string_view text) {
-  std::vector<std::size_t> starts;
+std::vector<std::uint32_t> character_starts(std::string_view text, Budget& budget) {
+  budget.spend_reading(text.size() * 4);
+  budget.spend_bytes((text.size() + 1) * sizeof(std::uint32_t));  // more than 4 GiB never are
+  std::vector<std::uint32_t> starts;
+  starts.reserve(text.size() + 1);
   for (std::size_t at = 0; at < text.size(); at += character_size(text.substr(at)))
-    starts.push_back(at);
-  starts.push_back(text.size());
+    starts.push_back(static_cast<std::uint32_t>(at));
+  starts.push_back(static_cast<std::uint32_t>(text.size()));
   return starts;
 }
 
@@ -50,11 +53,14 @@ std::size_t find_text(std::string_view text, std::string_view part, std::size_t 
                       Budget& budget) {
   if (from > text.size()) return text.npos;
   // memmem() is linear; std::string::find() takes the product of both lengths at worst.
-  const void* found = ::memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  const char* begin = text.data() + from;
+  const std::size_t size = text.size() - from;
+  const void* found = part.size() == 1 ? std::memchr(begin, part[0], size)
+                                       : ::memmem(begin, size, part.data(), part.size());
   const std::size_t at =
       found == nullptr ? text.npos
                        : static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
-  budget.spend_steps((std::min(at, text.size()) - from + part.size()) / 64);
+  budget.spend_reading(2 * (std::min(at, text.size()) - from + part.size()));
   return at;
 }
 
@@ -149,9 +155,9 @@ const std::string& ArgumentReader::text(std::size_t place, std::string_view name
   if (value == nullptr || text_of(*value) == nullptr) refuse(name, "a string");
   return *text_of(*value);
 }
-std::string ArgumentReader::text_or(std::size_t place, std::string_view name,
-                                    std::string_view otherwise) const {
-  return get(place, name) == nullptr ? std::string(otherwise) : text(place, name);
+std::string_view ArgumentReader::text_or(std::size_t place, std::string_view name,
+                                         std::string_view otherwise) const {
+  return get(place, name) == nullptr ? otherwise : std::string_view(text(place, name));
 }
 std::int64_t ArgumentReader::integer_or(std::size_t place, std::string_view name,
                                         std::int64_t otherwise) const {

@@ -1,5 +1,6 @@
 // Text as Python's str sees it: characters are code points. Every function takes time in proportion
-// to the text, whatever the text is. Not part of the interface of the template language.
+// to the text, whatever the text is; where it takes no budget, its caller pays. Not part of the
+// interface of the template language.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +15,14 @@ namespace gogrid::jinja {
 enum class Side : std::uint8_t { kBoth, kLeft, kRight };
 
 // Where each character begins, and the end. Bytes that are no UTF-8 count as one character each.
-std::vector<std::size_t> character_starts(std::string_view text);
+std::vector<std::uint32_t> character_starts(std::string_view text, Budget& budget);
 std::size_t count_characters(std::string_view text);
 
 // npos when absent.
 std::size_t find_text(std::string_view text, std::string_view part, std::size_t from,
                       Budget& budget);
 
-// `characters` empty: white space.
+// `characters` empty: white space. Reads them all.
 std::string_view strip(std::string_view text, std::string_view characters, Side side);
 
 // At most `limit` times; negative: always. `before` is not empty.
@@ -48,7 +49,9 @@ class ArgumentReader {
   const Value* get(std::size_t place, std::string_view name) const;
   // Errors say which argument must be what.
   const std::string& text(std::size_t place, std::string_view name) const;
-  std::string text_or(std::size_t place, std::string_view name, std::string_view otherwise) const;
+  // A view of the argument or of `otherwise`.
+  std::string_view text_or(std::size_t place, std::string_view name,
+                           std::string_view otherwise) const;
   std::int64_t integer_or(std::size_t place, std::string_view name, std::int64_t otherwise) const;
   bool flag_or(std::size_t place, std::string_view name, bool otherwise) const;
   [[noreturn]] void refuse(std::string_view name, std::string_view wanted) const;

@@ -36,117 +36,97 @@ std::string number_text(double number) {
   return text;
 }
 
-// As Python's repr of a string.
-std::string quoted(std::string_view text) {
-  const bool has_single = text.contains('\'');
-  const char quote = has_single && !text.contains('"') ? '"' : '\'';
-  std::string out(1, quote);
-  for (const char c : text) {
-    if (c == quote || c == '\\') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += std::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + quote;
+std::string hex_escape(std::string_view prefix, char c) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto code = static_cast<unsigned char>(c);
+  return std::string(prefix) + kDigits[code >> 4U] + kDigits[code & 15U];
+}
+// How a character that cannot stand between quotes as itself is written there.
+std::string python_escape(char c) {
+  if (c == '\n') return "\\n";
+  if (c == '\t') return "\\t";
+  if (c == '\r') return "\\r";
+  return static_cast<unsigned char>(c) < 0x20 ? hex_escape("\\x", c) : std::string{'\\', c};
+}
+std::string json_escape(char c) {
+  if (c == '\b') return "\\b";
+  if (c == '\f') return "\\f";
+  const bool is_named =
+      static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t' || c == '\r';
+  return is_named ? python_escape(c) : hex_escape("\\u00", c);
 }
 
-std::string json_quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += std::format("\\u{:04x}", static_cast<unsigned char>(c));
-        } else {
-          out += c;
-        }
-    }
-  }
-  return out + '"';
-}
-
-// Writes values as Python or as JSON does. The depth of values is bounded, so is its recursion.
+// Writes values as Python or as JSON does, and pays for each byte before it is there: values share
+// parts, so that a small one may be long to write. Their depth is bounded, so is its recursion.
 class Writer {
  public:
   Writer(bool json, int indent, Budget& budget) : json_(json), indent_(indent), budget_(budget) {}
 
   void write(const Value& value, int level = 0) {
     budget_.spend_steps();
-    const std::size_t before = out_.size();
     if (const auto* text = text_of(value)) {
-      out_ += json_ ? json_quoted(*text) : quoted(*text);
+      put_quoted(*text);
     } else if (const auto* items = items_of(value)) {
       write_all('[', ']', *items, level, [&](const Value& item) { write(item, level + 1); });
-      return;
     } else if (const auto* mapping = std::get_if<Mapping>(&value)) {
       write_all('{', '}', (*mapping)->entries, level, [&](const Entry& entry) {
         write_key(entry);
         write(entry.value, level + 1);
       });
-      return;
     } else {
-      out_ += scalar(value);
+      put(scalar(value));
     }
-    budget_.spend_bytes(out_.size() - before);
   }
   std::string take() { return std::move(out_); }
 
  private:
-  void write_key(const Entry& entry) {
-    if (json_) {
-      out_ += json_quoted(entry.name);
-    } else {
-      out_ += entry.is_number ? entry.name : quoted(entry.name);
+  void put(std::string_view text) {
+    budget_.spend_bytes(text.size());
+    out_ += text;
+  }
+  void put_quoted(std::string_view text) {
+    const bool single = !json_ && (!text.contains('\'') || text.contains('"'));
+    const char quote = single ? '\'' : '"';
+    put({&quote, 1});
+    budget_.spend_reading(text.size());
+    const auto needs_escape = [quote](char c) {
+      return c == quote || c == '\\' || static_cast<unsigned char>(c) < 0x20;
+    };
+    while (!text.empty()) {
+      const auto plain = std::ranges::find_if(text, needs_escape) - text.begin();
+      put(text.substr(0, static_cast<std::size_t>(plain)));
+      text.remove_prefix(static_cast<std::size_t>(plain));
+      if (text.empty()) break;
+      put(json_ ? json_escape(text.front()) : python_escape(text.front()));
+      text.remove_prefix(1);
     }
-    out_ += ": ";
+    put({&quote, 1});
+  }
+  void write_key(const Entry& entry) {
+    if (!json_ && entry.is_number) {
+      put(entry.name);
+    } else {
+      put_quoted(entry.name);
+    }
+    put(": ");
   }
   template <class Items, class WriteItem>
   void write_all(char open, char close, const Items& items, int level,
                  const WriteItem& write_item) {
-    out_ += open;
+    put({&open, 1});
     bool first = true;
     for (const auto& item : items) {
-      if (!std::exchange(first, false)) out_ += indent_ < 0 ? ", " : ",";
+      if (!std::exchange(first, false)) put(indent_ < 0 ? ", " : ",");
       new_line(level + 1);
       write_item(item);
     }
     if (!items.empty()) new_line(level);
-    out_ += close;
+    put({&close, 1});
   }
   void new_line(int level) {
     if (indent_ < 0) return;
-    const auto spaces = static_cast<std::size_t>(level) * static_cast<std::size_t>(indent_);
-    budget_.spend_bytes(spaces + 1);
-    out_ += '\n' + std::string(spaces, ' ');
+    put("\n");
+    put(std::string(static_cast<std::size_t>(level) * static_cast<std::size_t>(indent_), ' '));
   }
   std::string scalar(const Value& value) const {
     if (const auto* flag = std::get_if<bool>(&value)) {
@@ -169,6 +149,10 @@ class Writer {
 
 bool same_key(const Entry& a, const Entry& b) {
   return a.is_number == b.is_number && a.name == b.name;
+}
+// For comparing a name of `size` bytes with `count` others.
+void spend_search(std::size_t count, std::size_t size, Budget& budget) {
+  budget.spend_steps(count * (1 + size / 64) / 16);
 }
 
 double as_double(const Value& value) {
@@ -198,7 +182,7 @@ Value make_mapping(std::vector<Entry> entries, Budget& budget) {
   int deepest = 0;
   for (Entry& entry : entries) {
     budget.spend_bytes(entry.name.size() + kEntryBytes);
-    budget.spend_steps(mapping.entries.size() / 16);
+    spend_search(mapping.entries.size(), entry.name.size(), budget);
     deepest = std::max(deepest, depth_of(entry.value));
     const auto known = std::ranges::find_if(
         mapping.entries, [&](const Entry& other) { return same_key(other, entry); });
@@ -212,8 +196,11 @@ Value make_mapping(std::vector<Entry> entries, Budget& budget) {
   return std::make_shared<const MappingValue>(std::move(mapping));
 }
 
-Entry make_entry(const Value& key, Value value) {
-  if (const std::string* name = text_of(key)) return {*name, std::move(value)};
+Entry make_entry(const Value& key, Value value, Budget& budget) {
+  if (const std::string* name = text_of(key)) {
+    budget.spend_bytes(name->size());
+    return {*name, std::move(value)};
+  }
   if (const auto* number = std::get_if<std::int64_t>(&key))
     return {std::to_string(*number), std::move(value), true};
   throw TemplateError(std::format("keys are strings or integers: {}", type_name(key)));
@@ -256,7 +243,7 @@ bool equal(const Value& a, const Value& b, Budget& budget) {
   }
   if (a.index() != b.index()) return false;
   if (const auto* text = text_of(a)) {
-    budget.spend_steps(text->size() / 64);
+    budget.spend_reading(text->size());
     return *text == *text_of(b);
   }
   if (const auto* items = items_of(a)) {
@@ -267,7 +254,7 @@ bool equal(const Value& a, const Value& b, Budget& budget) {
     const auto& others = std::get<Mapping>(b)->entries;
     if ((*mapping)->entries.size() != others.size()) return false;
     return std::ranges::all_of((*mapping)->entries, [&](const Entry& entry) {
-      budget.spend_steps(others.size() / 16);
+      spend_search(others.size(), entry.name.size(), budget);
       const auto other =
           std::ranges::find_if(others, [&](const Entry& one) { return same_key(one, entry); });
       return other != others.end() && equal(entry.value, other->value, budget);
@@ -289,12 +276,12 @@ int compare(const Value& a, const Value& b, Budget& budget) {
   const std::string* right = text_of(b);
   if (left == nullptr || right == nullptr)
     throw TemplateError(std::format("{} and {} have no order", type_name(a), type_name(b)));
-  budget.spend_steps(std::min(left->size(), right->size()) / 64);
+  budget.spend_reading(std::min(left->size(), right->size()));
   return left->compare(*right);
 }
 
 const Value* find(const std::vector<Entry>& entries, std::string_view name, Budget& budget) {
-  budget.spend_steps(entries.size() / 16);
+  spend_search(entries.size(), name.size(), budget);
   const auto found = std::ranges::find_if(
       entries, [&](const Entry& entry) { return !entry.is_number && entry.name == name; });
   return found == entries.end() ? nullptr : &found->value;
@@ -302,8 +289,8 @@ const Value* find(const std::vector<Entry>& entries, std::string_view name, Budg
 const Value* find(const std::vector<Entry>& entries, const Value& key, Budget& budget) {
   if (const std::string* name = text_of(key)) return find(entries, *name, budget);
   if (!std::holds_alternative<std::int64_t>(key)) return nullptr;
-  const Entry wanted = make_entry(key, {});
-  budget.spend_steps(entries.size() / 16);
+  const Entry wanted = make_entry(key, {}, budget);
+  spend_search(entries.size(), wanted.name.size(), budget);
   const auto found =
       std::ranges::find_if(entries, [&](const Entry& entry) { return same_key(entry, wanted); });
   return found == entries.end() ? nullptr : &found->value;
@@ -311,10 +298,19 @@ const Value* find(const std::vector<Entry>& entries, const Value& key, Budget& b
 
 std::string to_text(const Value& value, Budget& budget) {
   if (is_undefined(value)) return {};
-  if (const auto* text = text_of(value)) return *text;
+  if (const auto* text = text_of(value)) {
+    budget.spend_bytes(text->size());
+    return *text;
+  }
   Writer writer(false, -1, budget);
   writer.write(value);
   return writer.take();
+}
+
+std::string_view view_text(const Value& value, std::string& storage, Budget& budget) {
+  if (const auto* text = text_of(value)) return *text;
+  storage = to_text(value, budget);
+  return storage;
 }
 
 std::string to_json(const Value& value, int indent, Budget& budget) {

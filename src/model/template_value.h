@@ -32,6 +32,8 @@ class Budget {
  public:
   Budget(std::uint64_t steps, std::uint64_t bytes) : steps_(steps), bytes_(bytes) {}
   void spend_steps(std::uint64_t count = 1) { spend(steps_, count, "steps"); }
+  // For going through `bytes` of text once; a step is some 50 ns, and so is this much text.
+  void spend_reading(std::uint64_t bytes) { spend_steps(bytes / 32); }
   // All bytes ever made, so an upper bound of those in use.
   void spend_bytes(std::uint64_t count) { spend(bytes_, count, "bytes"); }
 
@@ -101,7 +103,7 @@ Value make_list(std::vector<Value> items, Budget& budget);
 // Later entries replace earlier ones of the same key.
 Value make_mapping(std::vector<Entry> entries, Budget& budget);
 // Keys are strings or integers; else an error.
-Entry make_entry(const Value& key, Value value);
+Entry make_entry(const Value& key, Value value, Budget& budget);
 Value key_of(const Entry& entry, Budget& budget);
 
 // "string", "list", …: for messages.
@@ -120,6 +122,8 @@ const Value* find(const std::vector<Entry>& entries, const Value& key, Budget& b
 
 // As `{{ value }}` writes it.
 std::string to_text(const Value& value, Budget& budget);
+// The same without a copy of what is text already: a view of `value` or of `storage`.
+std::string_view view_text(const Value& value, std::string& storage, Budget& budget);
 // As Python's json.dumps(ensure_ascii=False) writes it; `indent` < 0: on one line.
 std::string to_json(const Value& value, int indent, Budget& budget);
 

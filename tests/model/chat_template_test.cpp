@@ -2,11 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <string>
 #include <vector>
-
-#include "support/slowness.h"
 
 namespace gogrid {
 namespace {
@@ -82,68 +79,6 @@ TEST(ChatTemplate, DepthThatWouldEndTheProcessIsRefused) {
     ASSERT_FALSE(parsed);
     EXPECT_EQ(parsed.error().code, ErrorCode::kUnsupported);
     EXPECT_NE(parsed.error().message.find("nesting"), std::string::npos);
-  }
-}
-
-std::string times(int count, std::string_view text) {
-  std::string out;
-  for (int i = 0; i < count; ++i) out += text;
-  return out;
-}
-
-// Templates that would hang, crash or fill the memory of an interpreter that believes them.
-TEST(ChatTemplate, WhateverATemplateDoesEndsSoonInTextOrAnError) {
-  const std::vector<std::string> hostile{
-      "{{ 1 // 0 }}",
-      "{{ 1 % 0 }}",
-      "{{ (-9223372036854775807 - 1) // -1 }}",
-      "{{ 10 ** 100 }}",
-      "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-      "{% macro f(x) %}{% for a in [1] %}{{ (f(x)|upper) ~ [f(x)] }}{% endfor %}{% endmacro %}"
-      "{{ f(1) }}",
-      "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
-      "{% for i in range(100000000000) %}{% endfor %}",
-      "{{ range(0, 1, 0) }}",
-      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-      times(60, "{% for a in messages %}") + "x" + times(60, "{% endfor %}"),
-      "{% set x = 'aaaa' %}" + times(60, "{% set x = x ~ x %}") + "{{ x }}",
-      "{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
-      "{{ 'ab' * 4611686018427387904 }}",
-      "{{ [1] * 999999999 }}",
-      "{{ 'a'" + times(30, "|replace('a', 'aaaaaaaaaa')") + " }}",
-      "{{ range(99999)|join('x' * 100000) }}",
-      "{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}",
-      "{% set n = namespace(l=[1]) %}{% for i in range(9999) %}{% for y in n.l %}"
-      "{% set n.l = [loop] %}{% endfor %}{% endfor %}",
-      "{{ 'a'|map(" + times(5000, "'map',") + "'map') }}",
-      "{% for i in range(999) %}{{ ('a' * 100000 ~ 'b') in ('a' * 200000) }}{% endfor %}",
-      "{{ ('a' * 1000000).rsplit('b' ~ 'a' * 500000) }}",
-      "{{ range(99999)|unique|list|length }}",
-      "{{ 1" + times(20'000, " + 1") + " }}",
-      "{{ x" + times(20'000, "|trim") + " }}",
-      "{{ " + times(20'000, "1 if 1 else ") + "1 }}",
-      "{{ " + times(20'000, "-") + "1 }}",
-      "{{ " + times(20'000, "not ") + "1 }}",
-      "{{ strftime_now('%c' * 300) }}",
-      "{{ 'a'|no_such_filter }}",
-      "{{ no_such_function() }}",
-      "{{ nothing.more }}",
-      "{% include 'other' %}",
-      "{% for a in range(1000) %}{% set l = range(1000) %}{% for b in l %}{% for c in l %}"
-      "{% for d in l %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
-      "{% for i in range(60) %}{% set l = (l or [1]) + (l or [1]) %}{% endfor %}"
-      "{% for i in range(99999) %}{{ 'some text' * 9999 }}{% endfor %}",
-      "{% set n = namespace(d={}) %}{% for i in range(9999) %}"
-      "{% set n.d = {'a': n.d, 'b': n.d} %}{% endfor %}{{ n.d|tojson }}",
-      "{{ ('a,' * 20000000).split(',')|length }}",
-  };
-  const std::vector<ChatMessage> messages{{"user", "a"}, {"assistant", "b"}, {"user", "c"}};
-  for (const std::string& source : hostile) {
-    const auto begin = std::chrono::steady_clock::now();
-    const auto parsed = ChatTemplate::parse(source, "", "");
-    EXPECT_FALSE(parsed && parsed->render(messages)) << source.substr(0, 200);
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(testing::kSlowness))
-        << source.substr(0, 200);
   }
 }
 
