@@ -31,19 +31,31 @@ bool anyone_decodes(std::span<const SequenceView> sequences) {
 class RowBudget {
  public:
   RowBudget(std::span<const SequenceView> sequences, std::uint32_t rows)
-      : sequences_(sequences), left_(static_cast<std::int32_t>(rows)) {}
+      : sequences_(sequences), room_(static_cast<std::int32_t>(rows)), left_(room_) {}
 
   std::int32_t left() const { return left_; }
   void shrink_to(std::int32_t rows) { left_ = std::min(left_, rows); }
 
   // As many rows of the sequence as fit.
-  void give(std::size_t sequence) {
-    const SequenceView& view = sequences_[sequence];
-    const std::int32_t wanted = view.known - view.computed;
-    const std::int32_t count = std::min(wanted, left_);
-    if (count <= 0) return;
-    left_ -= count;
-    plan_.rows.push_back({sequence, view.computed, count, count == wanted});
+  void give(std::size_t sequence) { give_rows(sequence, std::min(wanted(sequence), left_)); }
+
+  // The same, but neither this chunk nor the one that follows it shall be smaller than a tile: it
+  // may take half as much again, and one for which little is left begins with a tile or not now.
+  void give_in_tiles(std::size_t sequence, std::int32_t tile) {
+    if (left_ < tile && !plan_.rows.empty()) {
+      if (wanted(sequence) > left_ && 2 * left_ < tile) return;
+      left_ = std::min(tile, room_);
+    }
+    const std::int32_t rest = wanted(sequence) - left_;
+    std::int32_t rows = std::min(wanted(sequence), left_);
+    if (rest > 0 && rest < tile) {
+      if (rest <= left_ / 2 && wanted(sequence) <= room_) {
+        rows = wanted(sequence);
+      } else if (wanted(sequence) >= 2 * tile) {
+        rows = wanted(sequence) - tile;
+      }
+    }
+    give_rows(sequence, rows);
   }
 
   StepPlan finish() {
@@ -53,12 +65,24 @@ class RowBudget {
   }
 
  private:
+  std::int32_t wanted(std::size_t sequence) const {
+    return sequences_[sequence].known - sequences_[sequence].computed;
+  }
+  void give_rows(std::size_t sequence, std::int32_t count) {
+    if (count <= 0) return;
+    left_ = std::max(left_ - count, 0);
+    room_ -= count;
+    plan_.rows.push_back(
+        {sequence, sequences_[sequence].computed, count, count == wanted(sequence)});
+  }
+
   const std::span<const SequenceView> sequences_;
-  std::int32_t left_;
+  std::int32_t room_;  // in the step
+  std::int32_t left_;  // of that, to be handed out now
   StepPlan plan_;
 };
 
-void plan_prefill(std::span<const SequenceView> sequences, Indices prefill,
+void plan_prefill(std::span<const SequenceView> sequences, Indices prefill, std::int32_t tile,
                   std::int32_t short_prompt, RowBudget& budget) {
   std::ranges::sort(prefill, {}, [&](std::size_t i) { return sequences[i].arrival; });
   const std::int32_t half = budget.left() / 2;
@@ -73,7 +97,7 @@ void plan_prefill(std::span<const SequenceView> sequences, Indices prefill,
       long_ones.push_back(i);
     }
   }
-  for (const std::size_t i : long_ones) budget.give(i);
+  for (const std::size_t i : long_ones) budget.give_in_tiles(i, std::min(tile, all));
 }
 
 }  // namespace
@@ -121,7 +145,8 @@ StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& l
   const std::uint32_t chunk =
       others_wait ? std::min(limits.prefill_chunk, limits.paced_chunk) : limits.prefill_chunk;
   if (limits.groups > 1 || others_wait) budget.shrink_to(static_cast<std::int32_t>(chunk));
-  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(chunk / 4), budget);
+  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(limits.tile),
+               static_cast<std::int32_t>(chunk / 4), budget);
   return budget.finish();
 }
 

@@ -35,6 +35,8 @@ struct BatchLimits {
   std::uint32_t prefill_chunk = 256;
   // While any sequence decodes, no more than these either (ChunkPacer).
   std::uint32_t paced_chunk = std::numeric_limits<std::uint32_t>::max();
+  // Rows of a prompt that are computed much cheaper together (ChunkPacer::kTile); 0: any number is.
+  std::uint32_t tile = 0;
   std::uint32_t groups = 1;
   std::uint32_t parallel = 1;
   std::uint32_t max_batch = 0;  // sequences in a step; 0: no limit (policy: max_batch)
@@ -67,6 +69,7 @@ std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
 // Of the group's ready sequences: decode rows first, one each, then one chunk of prefill. The chunk
 // goes to the oldest prompt, but up to half of it to prompts with little left (a quarter of a
 // chunk), so that a short prompt does not wait for a long one to end, nor a long one for ever.
+// Chunks of long ones are cut so that none is smaller than a tile; they may be half as large again.
 // Where not all find a place, those go first that were served longest ago.
 StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
                    std::uint32_t group);

@@ -1,6 +1,7 @@
 // How much of a prompt a step may carry while others wait for their next token.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "base/clock.h"
@@ -9,24 +10,42 @@ namespace gogrid {
 
 // A chunk stalls the running streams for as long as it computes, and a row deep in a long prompt
 // costs many times one at its beginning: so the bound is a time, and the rows follow from how long
-// recent steps took. Never fewer than kLeast: below it the weights that a step reads cost more than
-// its rows. Pure; not thread-safe.
+// recent steps at that depth took.
+//
+// A tile of rows is another thing than a few: ggml's CPU attention takes a way of its own from 64
+// rows of a sequence on, where a row costs 2.5 times less (measured at 1024 tokens). So there are
+// two prices, and fewer rows than a tile only where that at least halves a stall that is too long:
+// else they would make the prompt slow and spare the others nothing. Pure; not thread-safe.
 class ChunkPacer {
  public:
+  // The first row may be computed beside the others' (libllama's batches are of equal lengths).
+  static constexpr std::uint32_t kTile = 65;
+  // Fewer cost the reading of all weights each time.
   static constexpr std::uint32_t kLeast = 16;
 
-  // `most` rows, while nothing was measured or they are computed within `target`.
+  // Never more than `most` rows; a tile until something was measured.
   ChunkPacer(std::uint32_t most, Duration target) : most_(most), target_(target) {}
 
-  // A step of so many rows, prompts' and others', took so long.
-  void took(std::uint32_t rows, Duration duration);
+  // A step of so many rows, prompts' and others', took so long; the longest of the prompts had
+  // `depth` tokens computed.
+  void took(std::uint32_t rows, std::int32_t depth, Duration duration);
 
-  std::uint32_t rows() const;
+  // For a prompt of which `depth` tokens are computed.
+  std::uint32_t rows(std::int32_t depth) const;
 
  private:
+  static constexpr std::size_t kDepths = 12;  // up to 1024 tokens, 2048, 4096, …
+  // Of a row, lately; 0: not measured.
+  using Prices = std::array<Duration, kDepths>;
+
+  static std::size_t place_of(std::int32_t depth);
+  // What is not measured at this depth costs no less than before it.
+  static Duration price(const Prices& prices, std::int32_t depth);
+
   const std::uint32_t most_;
   const Duration target_;
-  Duration per_row_{0};  // lately; 0: not measured
+  Prices in_tiles_{};
+  Prices in_few_{};
 };
 
 }  // namespace gogrid

@@ -37,6 +37,7 @@ BatchLimits batch_limits(const BatcherOptions& options) {
   BatchLimits limits;
   limits.max_step_rows = options.max_step_rows;
   limits.prefill_chunk = options.prefill_chunk;
+  limits.tile = ChunkPacer::kTile;
   limits.groups = options.groups;
   limits.parallel = options.parallel;
   limits.max_batch = options.max_batch;
@@ -150,7 +151,7 @@ std::optional<StageInput> Scheduler::plan(TimePoint now) {
       preempt(*victim);
       continue;
     }
-    limits_.paced_chunk = pacer_.rows();
+    limits_.paced_chunk = pacer_.rows(deepest_prompt(situation.views, *group));
     const StepPlan plan = plan_step(situation.views, limits_, *group);
     if (evict_for(plan, situation)) continue;  // a prefix that was counted on may be gone
     StageInput input = build(plan, situation, now);
@@ -159,6 +160,17 @@ std::optional<StageInput> Scheduler::plan(TimePoint now) {
     note_runs(*group, input);
     return input;
   }
+}
+
+// Tokens computed of the prompt of the group that has most of them.
+std::int32_t Scheduler::deepest_prompt(std::span<const SequenceView> views,
+                                       std::uint32_t group) const {
+  std::int32_t depth = 0;
+  for (const SequenceView& view : views) {
+    const bool is_prompt = view.ready() && !view.decodes();
+    if (is_prompt && group_of(view.slot, limits_) == group) depth = std::max(depth, view.computed);
+  }
+  return depth;
 }
 
 Scheduler::Situation Scheduler::look() const {
@@ -351,7 +363,11 @@ void Scheduler::began(std::uint64_t step) {
 
 // Steps follow each other through the stages: one takes as long as it was the first of them.
 void Scheduler::pace(const StepRecord& record, TimePoint now) {
-  pacer_.took(record.rows, now - std::max(record.planned_at, last_result_));
+  std::int32_t depth = -1;  // without a prompt: nothing to learn
+  for (const StepEntry& entry : record.entries) {
+    if (entry.rows.count > 1) depth = std::max(depth, entry.rows.first);
+  }
+  if (depth >= 0) pacer_.took(record.rows, depth, now - std::max(record.planned_at, last_result_));
   last_result_ = now;
 }
 

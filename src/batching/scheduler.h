@@ -93,6 +93,7 @@ class Scheduler {
   void preempt(Sequence& sequence);
   Sequence* youngest_to_preempt() const;
   Situation look() const;
+  std::int32_t deepest_prompt(std::span<const SequenceView> views, std::uint32_t group) const;
   SlotTable::Start start_of(const Sequence& sequence, std::uint32_t& free_cells) const;
   bool move_together(const Situation& now, std::uint32_t group);
   std::vector<SlotUse> slot_uses(const Situation& now, std::uint32_t group) const;

@@ -126,6 +126,38 @@ TEST(BatchPlanner, LetsShortPromptsTakeHalfTheChunkAtMost) {
                                            Rows{2, 0, 4, true}, Rows{3, 0, 4, true}));
 }
 
+BatchLimits with_tiles() {
+  BatchLimits limits = kLimits;
+  limits.tile = 12;
+  return limits;
+}
+
+TEST(BatchPlanner, LeavesATileToTheLongPromptThatShortOnesPass) {
+  const auto sequences = {decoding(0), prefilling(1, 400), prefilling(2, 4), prefilling(3, 4)};
+  EXPECT_THAT(plan(sequences, with_tiles()), ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 12, false},
+                                                         Rows{2, 0, 4, true}, Rows{3, 0, 4, true}));
+  BatchLimits narrow = with_tiles();
+  narrow.max_step_rows = 19;
+  EXPECT_THAT(plan(sequences, narrow), ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 10, false},
+                                                   Rows{2, 0, 4, true}, Rows{3, 0, 4, true}));
+}
+
+TEST(BatchPlanner, LeavesNoRestOfAPromptSmallerThanATile) {
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 24)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 24, true}));
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 27)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 15, false}));
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 29)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 16, false}));
+}
+
+TEST(BatchPlanner, BeginsAPromptWithATileOrNotInThisStep) {
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 9), prefilling(2, 90)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 9, true}, Rows{2, 0, 12, false}));
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 12), prefilling(2, 90)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 12, true}));
+}
+
 TEST(BatchPlanner, LeavesAloneWhoIsInFlightHeldOrHasNothingToDo) {
   auto held = decoding(1);
   held.held = true;

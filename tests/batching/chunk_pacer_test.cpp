@@ -7,38 +7,89 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ChunkPacer, BeginsWithTheMost) { EXPECT_EQ(ChunkPacer(256, 250ms).rows(), 256U); }
+// What rows cost on a device where a tile is cheaper than a few, and deep rows dearer.
+Duration cost(std::uint32_t rows, std::int32_t depth, Duration shallow_row) {
+  const Duration row = shallow_row * (1 + depth / 1024);
+  return rows * (rows < ChunkPacer::kTile ? row * 5 / 2 : row);
+}
+
+TEST(ChunkPacer, BeginsWithATile) {
+  EXPECT_EQ(ChunkPacer(256, 250ms).rows(0), ChunkPacer::kTile);
+  EXPECT_EQ(ChunkPacer(32, 250ms).rows(0), 32U);
+}
 
 TEST(ChunkPacer, LetsThroughWhatIsComputedInTime) {
   ChunkPacer pacer(256, 250ms);
-  pacer.took(100, 500ms);
-  EXPECT_EQ(pacer.rows(), 50U);
+  pacer.took(200, 0, 500ms);
+  EXPECT_EQ(pacer.rows(0), 100U);
 }
 
 TEST(ChunkPacer, FollowsRowsThatBecomeSlowerAndRowsThatBecomeFaster) {
   ChunkPacer pacer(256, 250ms);
-  for (int i = 0; i < 20; ++i) pacer.took(64, 64 * 10ms);
-  EXPECT_EQ(pacer.rows(), 25U);
-  for (int i = 0; i < 40; ++i) pacer.took(pacer.rows(), pacer.rows() * 2ms);
-  EXPECT_NEAR(pacer.rows(), 125U, 1);
+  for (int i = 0; i < 20; ++i) pacer.took(128, 0, 128 * 3ms);
+  EXPECT_EQ(pacer.rows(0), 83U);
+  for (int i = 0; i < 40; ++i) pacer.took(pacer.rows(0), 0, pacer.rows(0) * 2ms);
+  EXPECT_NEAR(pacer.rows(0), 125U, 1);
+}
+
+TEST(ChunkPacer, KnowsThatDeepRowsCostMore) {
+  ChunkPacer pacer(256, 250ms);
+  pacer.took(100, 0, 100 * 1ms);
+  pacer.took(100, 5000, 100 * 3ms);
+  EXPECT_EQ(pacer.rows(0), 250U);
+  EXPECT_EQ(pacer.rows(3000), 250U);  // not measured: what it is at least
+  EXPECT_EQ(pacer.rows(5000), 83U);
+  EXPECT_EQ(pacer.rows(2'000'000'000), 83U);
 }
 
 TEST(ChunkPacer, NeverGoesBelowTheLeastNorAboveTheMost) {
   ChunkPacer pacer(256, 250ms);
-  for (int i = 0; i < 10; ++i) pacer.took(16, 1h);
-  EXPECT_EQ(pacer.rows(), ChunkPacer::kLeast);
-  for (int i = 0; i < 100; ++i) pacer.took(256, 1us);
-  EXPECT_EQ(pacer.rows(), 256U);
+  for (int i = 0; i < 10; ++i) pacer.took(pacer.rows(0), 0, pacer.rows(0) * 1min);
+  EXPECT_EQ(pacer.rows(0), ChunkPacer::kLeast);
+  for (int i = 0; i < 100; ++i) pacer.took(256, 0, 1us);
+  EXPECT_EQ(pacer.rows(0), 256U);
   ChunkPacer tight(8, 250ms);
-  tight.took(16, 1h);
-  EXPECT_EQ(tight.rows(), 8U);
+  tight.took(100, 0, 1h);
+  EXPECT_EQ(tight.rows(0), 8U);
+}
+
+TEST(ChunkPacer, KeepsToTilesWhereAFewRowsWouldHardlyBeSooner) {
+  ChunkPacer pacer(256, 250ms);
+  std::uint32_t rows = pacer.rows(0);
+  for (int i = 0; i < 20; ++i) {
+    pacer.took(rows, 0, cost(rows, 0, 6ms));  // a tile: 390 ms
+    rows = pacer.rows(0);
+    EXPECT_GE(rows, ChunkPacer::kTile);
+  }
+}
+
+TEST(ChunkPacer, TakesAFewRowsWhereATileIsFarTooSlow) {
+  ChunkPacer pacer(256, 250ms);
+  std::uint32_t rows = pacer.rows(0);
+  for (int i = 0; i < 20; ++i) {
+    pacer.took(rows, 0, rows * 60ms);  // a large model: rows cost the same
+    rows = pacer.rows(0);
+  }
+  EXPECT_EQ(rows, ChunkPacer::kLeast);
+}
+
+TEST(ChunkPacer, TriesTilesAgainWhenASlowMomentIsOver) {
+  ChunkPacer pacer(256, 250ms);
+  pacer.took(256, 0, 256 * 60ms);
+  std::uint32_t rows = pacer.rows(0);
+  EXPECT_LT(rows, ChunkPacer::kTile);
+  for (int i = 0; i < 20; ++i) {
+    pacer.took(rows, 0, cost(rows, 0, 2ms));
+    rows = pacer.rows(0);
+  }
+  EXPECT_NEAR(rows, 125U, 2);
 }
 
 TEST(ChunkPacer, DoesNotJudgeRowsByStepsThatCarryFew) {
   ChunkPacer pacer(256, 250ms);
-  pacer.took(100, 500ms);
-  pacer.took(4, 400ms);
-  EXPECT_EQ(pacer.rows(), 50U);
+  pacer.took(100, 0, 250ms);
+  pacer.took(4, 0, 400ms);
+  EXPECT_EQ(pacer.rows(0), 100U);
 }
 
 }  // namespace
