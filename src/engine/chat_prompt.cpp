@@ -1,5 +1,7 @@
 #include "engine/chat_prompt.h"
 
+#include <algorithm>
+#include <charconv>
 #include <string>
 #include <utility>
 
@@ -8,19 +10,20 @@
 namespace gogrid {
 namespace {
 
-// A content that is put in after rendering: `mark` stands for it in the template's output.
+// Contents that are put in after rendering: marks stand for them in the template's output.
 struct Guarded {
-  std::string mark;
-  std::string content;
+  // Random, so that no user can write a mark. The same for all of them, which are then found in
+  // one pass; the content's number follows, and a colon.
+  std::string prefix = "content-" + random_hex(16) + "-";
+  std::vector<std::string> contents;
 };
 
-std::vector<Guarded> guard(std::vector<ChatMessage>& messages, const Tokenizer& tokenizer) {
-  std::vector<Guarded> guarded;
+Guarded guard(std::vector<ChatMessage>& messages, const Tokenizer& tokenizer) {
+  Guarded guarded;
   for (ChatMessage& message : messages) {
     if (!tokenizer.spells_control_token(message.content)) continue;
-    // Random, so that no user can write the mark of another message.
-    std::string mark = "content-" + random_hex(16);
-    guarded.push_back({mark, std::exchange(message.content, mark)});
+    std::string mark = guarded.prefix + std::to_string(guarded.contents.size()) + ":";
+    guarded.contents.push_back(std::exchange(message.content, std::move(mark)));
   }
   return guarded;
 }
@@ -31,24 +34,39 @@ struct Piece {
   bool plain = false;
 };
 
-std::vector<Piece> split_at_marks(std::string_view rendered, const std::vector<Guarded>& guarded) {
+struct Mark {
+  std::size_t number = 0;
+  std::size_t end = 0;  // behind its colon; 0: no mark
+};
+
+// The mark whose prefix ends at `at`. Templates may cut a content short ("content[:20]"), and so a
+// mark: what is left of it is text then.
+Mark mark_behind(std::string_view rendered, std::size_t at, const Guarded& guarded) {
+  Mark mark;
+  const char* begin = rendered.data() + at;
+  const char* end = rendered.data() + rendered.size();
+  const auto [stop, error] = std::from_chars(begin, end, mark.number);
+  if (error != std::errc() || stop == end || *stop != ':') return {};
+  if (mark.number >= guarded.contents.size()) return {};
+  mark.end = at + static_cast<std::size_t>(stop - begin) + 1;
+  return mark;
+}
+
+std::vector<Piece> split_at_marks(std::string_view rendered, const Guarded& guarded) {
   std::vector<Piece> pieces;
-  while (!rendered.empty()) {
-    std::size_t nearest = rendered.npos;
-    const Guarded* found = nullptr;
-    for (const Guarded& one : guarded) {
-      const std::size_t at = rendered.find(one.mark);
-      if (at < nearest) {
-        nearest = at;
-        found = &one;
-      }
+  std::size_t begin = 0;  // of the text that is in no piece yet
+  std::size_t at = guarded.contents.empty() ? rendered.npos : rendered.find(guarded.prefix);
+  while (at != rendered.npos) {
+    const std::size_t behind = at + guarded.prefix.size();
+    const Mark mark = mark_behind(rendered, behind, guarded);
+    if (mark.end != 0) {
+      if (at > begin) pieces.push_back({rendered.substr(begin, at - begin)});
+      pieces.push_back({guarded.contents[mark.number], true});
+      begin = mark.end;
     }
-    if (found == nullptr) break;
-    if (nearest > 0) pieces.push_back({rendered.substr(0, nearest)});
-    pieces.push_back({found->content, true});
-    rendered.remove_prefix(nearest + found->mark.size());
+    at = rendered.find(guarded.prefix, std::max(mark.end, behind));
   }
-  if (!rendered.empty()) pieces.push_back({rendered});
+  if (begin < rendered.size()) pieces.push_back({rendered.substr(begin)});
   return pieces;
 }
 
@@ -59,17 +77,15 @@ Result<std::vector<Token>> tokenize_chat(const ChatTemplate& chat_template,
                                          const std::vector<ChatMessage>& messages,
                                          std::size_t max_tokens) {
   std::vector<ChatMessage> marked = messages;
-  const std::vector<Guarded> guarded = guard(marked, tokenizer);
+  const Guarded guarded = guard(marked, tokenizer);
   GOGRID_ASSIGN_OR_RETURN(const std::string rendered, chat_template.render(marked));
   const std::string bos = tokenizer.bos_text();
   // Templates that write the begin token themselves must not get a second one.
   bool add_special = bos.empty() || !rendered.starts_with(bos);
   std::vector<Token> tokens;
   for (const Piece& piece : split_at_marks(rendered, guarded)) {
-    GOGRID_ASSIGN_OR_RETURN(const auto more,
-                            tokenizer.tokenize(piece.text, std::exchange(add_special, false),
-                                               !piece.plain, max_tokens - tokens.size()));
-    tokens.insert(tokens.end(), more.begin(), more.end());
+    GOGRID_RETURN_IF_ERROR(tokenizer.append_tokens(piece.text, std::exchange(add_special, false),
+                                                   !piece.plain, max_tokens, tokens));
   }
   return tokens;
 }

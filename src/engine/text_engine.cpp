@@ -13,8 +13,6 @@
 namespace gogrid {
 namespace {
 
-// No context is longer; bounds what one request may make the tokenizer write.
-constexpr std::size_t kMaxPromptTokens = std::size_t{1} << 22;
 // Slicing takes this share of the progress of a load, if there is any.
 constexpr double kSlicingShare = 0.3;
 
@@ -133,17 +131,24 @@ struct TextEngine::State {
   Result<ChatTemplate> chat_template;
   std::unique_ptr<Batcher> batcher;  // last: uses all of the above
 
-  Status fits_context(const std::vector<Token>& tokens, const char* param) const {
-    if (tokens.empty()) {
+  // One token must be left to answer.
+  std::size_t max_prompt() const { return std::max(options.plan.context, 1U) - 1; }
+
+  // What the tokenizer made of a request's `param`, or the request's fault.
+  Result<std::vector<Token>> checked(Result<std::vector<Token>> tokens, const char* param) const {
+    if (!tokens && tokens.error().code == ErrorCode::kTooLarge) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "[text_engine] the context of " + options.model + " is " +
+                      std::to_string(options.plan.context) +
+                      " tokens, and one must be left to answer: " + tokens.error().message,
+                  param);
+    }
+    if (tokens && tokens->empty()) {
       return fail(ErrorCode::kInvalidArgument, "[text_engine] at least one token expected: none",
                   param);
     }
-    if (tokens.size() < options.plan.context) return {};
-    return fail(ErrorCode::kInvalidArgument,
-                "[text_engine] the context of " + options.model + " is " +
-                    std::to_string(options.plan.context) + " tokens: the prompt has " +
-                    std::to_string(tokens.size()) + ", and one must be left to answer",
-                param);
+    if (!tokens && tokens.error().param.empty()) tokens.error().param = param;
+    return tokens;
   }
 };
 
@@ -208,17 +213,14 @@ const Tokenizer& TextEngine::tokenizer() const { return state_->tokenizer; }
 Result<std::vector<Token>> TextEngine::prepare_chat(
     const std::vector<ChatMessage>& messages) const {
   if (!state_->chat_template) return std::unexpected(state_->chat_template.error());
-  GOGRID_ASSIGN_OR_RETURN(auto tokens, tokenize_chat(*state_->chat_template, state_->tokenizer,
-                                                     messages, kMaxPromptTokens));
-  GOGRID_RETURN_IF_ERROR(state_->fits_context(tokens, "messages"));
-  return tokens;
+  return state_->checked(
+      tokenize_chat(*state_->chat_template, state_->tokenizer, messages, state_->max_prompt()),
+      "messages");
 }
 
 Result<std::vector<Token>> TextEngine::prepare_text(std::string_view text) const {
-  GOGRID_ASSIGN_OR_RETURN(auto tokens,
-                          state_->tokenizer.tokenize(text, true, true, kMaxPromptTokens));
-  GOGRID_RETURN_IF_ERROR(state_->fits_context(tokens, "prompt"));
-  return tokens;
+  return state_->checked(state_->tokenizer.tokenize(text, true, true, state_->max_prompt()),
+                         "prompt");
 }
 
 std::expected<void, Refusal> TextEngine::generate(Submission submission) {

@@ -2,11 +2,11 @@
 
 #include <llama.h>
 
-#include <array>
-#include <limits>
+#include <algorithm>
+#include <cstring>
 
-#include "base/units.h"
 #include "device/device_registry.h"
+#include "model/cut_rules.h"
 
 namespace gogrid {
 namespace {
@@ -15,13 +15,28 @@ struct FreeModel {
   void operator()(llama_model* model) const { llama_model_free(model); }
 };
 
-// libllama takes lengths as int32.
-constexpr std::size_t kMaxText = std::numeric_limits<std::int32_t>::max() / 2;
+// Appends what libllama makes of `text`, but for the first `dropped` tokens.
+void append(const llama_vocab* vocabulary, std::string_view text, bool add_special,
+            bool parse_special, std::size_t dropped, std::vector<Token>& tokens) {
+  std::vector<Token> made(text.size() + 16);
+  const auto fill = [&] {
+    return llama_tokenize(vocabulary, text.data(), static_cast<std::int32_t>(text.size()),
+                          made.data(), static_cast<std::int32_t>(made.size()), add_special,
+                          parse_special);
+  };
+  std::int32_t count = fill();
+  if (count < 0) {  // a character may be more tokens than bytes: a space without a token of its own
+    made.resize(static_cast<std::size_t>(-count));
+    count = fill();
+  }
+  made.resize(static_cast<std::size_t>(std::max(count, 0)));
+  dropped = std::min(dropped, made.size());
+  tokens.insert(tokens.end(), made.begin() + static_cast<std::ptrdiff_t>(dropped), made.end());
+}
 
-// Those that libllama finds in a text only with `parse_special`. User-defined ones ("<think>") it
-// finds in any text: a user may write them.
-bool only_templates_write(llama_token_attr attributes) {
-  return (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0;
+std::unexpected<Error> too_long(std::size_t max_tokens, std::size_t count) {
+  return fail(ErrorCode::kTooLarge, "[tokenizer] at most " + std::to_string(max_tokens) +
+                                        " tokens: the text has at least " + std::to_string(count));
 }
 
 }  // namespace
@@ -30,19 +45,35 @@ struct Tokenizer::State {
   std::unique_ptr<llama_model, FreeModel> model;
   const llama_vocab* vocabulary = nullptr;
   std::vector<Token> end_tokens;
-  // Texts of control tokens by their first byte, so that a search looks at few of them.
-  std::array<std::vector<std::string>, 256> control_texts;
+  CutRules rules;
+  std::size_t part_size = 0;
+  std::size_t longest = 1;  // bytes of a token's text
+  // What `add_special` puts around a text.
+  std::vector<Token> before;
+  std::vector<Token> behind;
 
   void index_tokens() {
+    rules = read_cut_rules(model.get());
     const Token count = llama_vocab_n_tokens(vocabulary);
     for (Token token = 0; token < count; ++token) {
       if (llama_vocab_is_eog(vocabulary, token)) end_tokens.push_back(token);
-      if (!only_templates_write(llama_vocab_get_attr(vocabulary, token))) continue;
-      std::string text = llama_vocab_get_text(vocabulary, token);
-      // One character is no spelling that a template could be tricked with.
-      if (text.size() < 2) continue;
-      control_texts[static_cast<unsigned char>(text.front())].push_back(std::move(text));
+      longest = std::max(longest, std::strlen(llama_vocab_get_text(vocabulary, token)));
     }
+    append(vocabulary, "", true, false, 0, before);
+    // One alone is a begin token if the model asks for one.
+    if (before.size() > 1 || !llama_vocab_get_add_bos(vocabulary)) {
+      if (!before.empty()) behind.assign(1, before.back());
+      if (!before.empty()) before.pop_back();
+    }
+  }
+
+  // `part` as libllama sees it when it stands behind the part's lead.
+  void append_part(const TextPart& part, bool parse_special, std::vector<Token>& tokens) const {
+    if (part.lead.empty()) return append(vocabulary, part.text, false, parse_special, 0, tokens);
+    std::vector<Token> lead;
+    append(vocabulary, part.lead, false, parse_special, 0, lead);
+    const std::string_view both(part.lead.data(), part.lead.size() + part.text.size());
+    append(vocabulary, both, false, parse_special, lead.size(), tokens);
   }
 
   std::string text_of(Token token) const {
@@ -56,11 +87,12 @@ Tokenizer::Tokenizer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
+Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path, std::size_t part) {
   initialize_backends();
   llama_model_params parameters = llama_model_default_params();
   parameters.vocab_only = true;
   auto state = std::make_unique<State>();
+  state->part_size = part;
   state->model.reset(llama_model_load_from_file(path.c_str(), parameters));
   if (state->model == nullptr) {
     return fail(ErrorCode::kUnsupported,
@@ -76,38 +108,30 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& path) {
   return Tokenizer(std::move(state));
 }
 
+Status Tokenizer::append_tokens(std::string_view text, bool add_special, bool parse_special,
+                                std::size_t max_tokens, std::vector<Token>& tokens) const {
+  const std::size_t least = tokens.size() + text.size() / state_->longest;
+  if (least > max_tokens) return too_long(max_tokens, least);
+  if (add_special) tokens.insert(tokens.end(), state_->before.begin(), state_->before.end());
+  TextCutter cutter(state_->rules, text, parse_special, state_->part_size);
+  while (!cutter.done() && tokens.size() <= max_tokens) {
+    GOGRID_ASSIGN_OR_RETURN(const TextPart part, cutter.next());
+    state_->append_part(part, parse_special, tokens);
+  }
+  if (add_special) tokens.insert(tokens.end(), state_->behind.begin(), state_->behind.end());
+  if (tokens.size() > max_tokens) return too_long(max_tokens, tokens.size());
+  return {};
+}
+
 Result<std::vector<Token>> Tokenizer::tokenize(std::string_view text, bool add_special,
                                                bool parse_special, std::size_t max_tokens) const {
-  const auto too_long = [&](std::size_t count) {
-    return fail(ErrorCode::kInvalidArgument, "[tokenizer] at most " + std::to_string(max_tokens) +
-                                                 " tokens: the text has " + std::to_string(count));
-  };
-  // A token spells at least one byte of text somewhere, and few spell more than 256.
-  if (text.size() > kMaxText || text.size() / 256 > max_tokens) return too_long(text.size() / 256);
-  const auto length = static_cast<std::int32_t>(text.size());
-  std::vector<Token> tokens(text.size() / 3 + 16);
-  const auto fill = [&] {
-    return llama_tokenize(state_->vocabulary, text.data(), length, tokens.data(),
-                          static_cast<std::int32_t>(tokens.size()), add_special, parse_special);
-  };
-  std::int32_t count = fill();
-  if (count < 0) {
-    if (count == std::numeric_limits<std::int32_t>::min()) return too_long(kMaxText);
-    tokens.resize(static_cast<std::size_t>(-count));
-    count = fill();
-  }
-  tokens.resize(static_cast<std::size_t>(std::max(count, 0)));
-  if (tokens.size() > max_tokens) return too_long(tokens.size());
+  std::vector<Token> tokens;
+  GOGRID_RETURN_IF_ERROR(append_tokens(text, add_special, parse_special, max_tokens, tokens));
   return tokens;
 }
 
 bool Tokenizer::spells_control_token(std::string_view text) const {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    for (const std::string& control : state_->control_texts[static_cast<unsigned char>(text[i])]) {
-      if (text.substr(i).starts_with(control)) return true;
-    }
-  }
-  return false;
+  return state_->rules.specials.has_control(text);
 }
 
 std::string Tokenizer::piece(Token token, bool special) const {

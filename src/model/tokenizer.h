@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/text_cutter.h"
 #include "model/vocabulary.h"
 #include "request/sampling_spec.h"
 
@@ -17,14 +18,22 @@ namespace gogrid {
 class Tokenizer final : public Vocabulary {
  public:
   // `path` must have been read by GgufFile before. kUnsupported for a file without a usable
-  // vocabulary.
-  static Result<Tokenizer> load(const std::filesystem::path& path);
+  // vocabulary. `part`: bytes of a text that libllama is shown at once, if they can be cut there.
+  static Result<Tokenizer> load(const std::filesystem::path& path,
+                                std::size_t part = TextCutter::kPart);
   Tokenizer(Tokenizer&&) noexcept;
   ~Tokenizer() override;
 
-  // `add_special`: the model's own begin/end tokens; `parse_special`: "<|im_end|>" in the text
-  // becomes its token (templates), instead of being spelled out (what a user typed).
-  // kInvalidArgument over `max_tokens`.
+  // Appends the tokens of `text`. `add_special`: the model's own begin/end tokens;
+  // `parse_special`: "<|im_end|>" in the text becomes its token (templates), instead of being
+  // spelled out (what a user typed). The tokens are libllama's for the whole text, but it sees the
+  // text in short parts (see TextCutter): it takes quadratic time for some.
+  //   kTooLarge         `tokens` would have more than `max_tokens`; noticed after about that many,
+  //                     however long the text is. `tokens` then holds some of them.
+  //   kInvalidArgument  the text has a word that is too long to tokenize
+  Status append_tokens(std::string_view text, bool add_special, bool parse_special,
+                       std::size_t max_tokens, std::vector<Token>& tokens) const;
+  // The same, from none.
   Result<std::vector<Token>> tokenize(std::string_view text, bool add_special, bool parse_special,
                                       std::size_t max_tokens) const;
   // Whether `text` spells one of the tokens that only templates may write ("<|im_end|>"): what

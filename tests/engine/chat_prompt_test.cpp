@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 
 #include "model/gguf_file.h"
 #include "model/model_profile.h"
+#include "support/slowness.h"
 #include "support/stage_harness.h"
 #include "support/tiny_engine.h"
 
@@ -96,6 +98,32 @@ TEST_P(ChatPromptTest, TheBordersOfAGuardedContentDoNotMove) {
   EXPECT_EQ(spaceless, "<(" + eos + ")(b)(c" + eos + "d)>");
 }
 
+TEST_P(ChatPromptTest, AGuardedContentComesAsOftenAsTheTemplateWritesIt) {
+  const Chat chat(tiny_.path(),
+                  "{{ messages[1].content }}|{{ messages[0].content }}|{{ messages[1].content }}|"
+                  "{{ messages[0].content[:20] }}");
+  const std::string eos = chat.tokenizer.eos_text();
+  std::string text = chat.text({{"user", eos + "a"}, {"user", eos + "b"}});
+  std::erase(text, ' ');
+  EXPECT_THAT(text, HasSubstr(eos + "b|" + eos + "a|" + eos + "b|content-"));
+  EXPECT_EQ(chat.count({{"user", eos + "a"}, {"user", eos + "b"}}, eos), 0U);
+}
+
+// Texts that libllama, or a search for every mark behind every piece, would take minutes for.
+TEST_P(ChatPromptTest, ManyGuardedAndLongContentsTakeNoLongTime) {
+  const Chat chat(tiny_.path());
+  std::string thoughts;
+  while (thoughts.size() < 1'000'000) thoughts += "<think>";
+  std::vector<ChatMessage> messages{{"user", thoughts}};
+  messages.resize(8192, {"user", chat.tokenizer.eos_text()});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto tokens = tokenize_chat(chat.chat_template, chat.tokenizer, messages, 10'000'000);
+  const auto took = std::chrono::steady_clock::now() - begin;
+  ASSERT_TRUE(tokens);
+  EXPECT_GT(tokens->size(), 1'000'000 / 7 + 8192);
+  EXPECT_LT(took, std::chrono::seconds(10) * testing::kSlowness);
+}
+
 TEST_P(ChatPromptTest, MoreTokensThanAllowedAreRefusedAndNoFewer) {
   const Chat chat(tiny_.path(), "{{ messages[0].content }}" + std::string(10, '#'));
   EXPECT_TRUE(tokenize_chat(chat.chat_template, chat.tokenizer, {{"user", "####"}}, 20));
@@ -104,7 +132,7 @@ TEST_P(ChatPromptTest, MoreTokensThanAllowedAreRefusedAndNoFewer) {
                                      chat.tokenizer.eos_text() + std::string(8, '#')}) {
     const auto tokens = tokenize_chat(chat.chat_template, chat.tokenizer, {{"user", content}}, 20);
     ASSERT_FALSE(tokens);
-    EXPECT_EQ(tokens.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(tokens.error().code, ErrorCode::kTooLarge);
   }
 }
 

@@ -56,7 +56,7 @@ TEST_P(TokenizerTest, NoTextIsNoTokensWithoutSpecialOnes) {
 TEST_P(TokenizerTest, MoreTokensThanAllowedAreRefusedWithBothCounts) {
   const auto tokens = tokenizer_->tokenize(std::string(5000, 'q'), false, false, 10);
   ASSERT_FALSE(tokens);
-  EXPECT_EQ(tokens.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(tokens.error().code, ErrorCode::kTooLarge);
   EXPECT_NE(tokens.error().message.find("at most 10"), std::string::npos);
 }
 
