@@ -133,7 +133,9 @@ void on_started(const HttpOptions& options, const std::shared_ptr<ConnectionGuar
   app.getLoop()->runEvery(look_interval(options), [guard] { guard->look(); });
   const auto listeners = app.getListeners();
   const std::uint16_t port = listeners.empty() ? options.port : listeners.front().toPort();
-  tell_once_all_listen(0, [on_listening, port] { on_listening(port); });
+  // The framework posts the tasks that listen when this returns.
+  app.getLoop()->queueInLoop(
+      [on_listening, port] { tell_once_all_listen(0, [=] { on_listening(port); }); });
   MutexLock lock(g_mu);
   if (g_stop_wanted) app.quit();
 }
