@@ -17,14 +17,18 @@ namespace {
 using testing::TinyToken;
 using testing::TinyVocabularyFile;
 
-constexpr std::size_t kLongContext = 131072;
+// Instrumented builds read less: what they look for shows in little text too.
+constexpr bool kInstrumented = testing::kSlowness > 1;
+constexpr std::size_t kLongContext = kInstrumented ? 4096 : 131072;
 // For a pre-tokenizer that libllama makes of regular expressions, and for thousands of special
 // tokens, each of which it looks for: both cost some 30 us a token.
-constexpr std::size_t kContext = 16384;
+constexpr std::size_t kContext = kInstrumented ? 1024 : 16384;
 constexpr std::chrono::seconds kLimit = std::chrono::seconds(4) * testing::kSlowness;
 
 // Above the size of a body, and just below what is tokenized at once.
-constexpr std::size_t kSizes[] = {std::size_t{8} << 20, TextCutter::kMaxPart - 64, 16000};
+constexpr std::size_t kSizes[] = {std::size_t{8} << (kInstrumented ? 16 : 20),
+                                  kInstrumented ? 20000 : TextCutter::kMaxPart - 64,
+                                  kInstrumented ? 1000 : 16000};
 
 const std::vector<TinyToken> kSpecials = {{"<|im_start|>", 3}, {"<|im_end|>", 3}, {"<think>", 4},
                                           {"~~", 4},           {"\n\n", 4},       {"\n\n\n", 4}};
