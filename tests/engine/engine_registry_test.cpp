@@ -101,10 +101,10 @@ TEST_F(EngineRegistryTest, ANameIsTakenOnce) {
 }
 
 TEST_F(EngineRegistryTest, AModelThatLoadsSaysHowFarItIsAndWhenToAskAgain) {
-  Latch latch;
-  ASSERT_TRUE(registry_.add("slow", [&](const LoadProgress& progress, std::stop_token) {
+  const auto latch = std::make_shared<Latch>();  // the loader may leave it after the test
+  ASSERT_TRUE(registry_.add("slow", [latch](const LoadProgress& progress, std::stop_token) {
     progress(0.42);
-    latch.wait();
+    latch->wait();
     return fail(ErrorCode::kUnsupported, "no");
   }));
   ASSERT_TRUE(eventually([&] { return registry_.list()[0].progress > 0.4; }));
@@ -114,7 +114,7 @@ TEST_F(EngineRegistryTest, AModelThatLoadsSaysHowFarItIsAndWhenToAskAgain) {
   EXPECT_THAT(engine.error().message, HasSubstr("42 %"));
   EXPECT_TRUE(engine.error().retry_after);
   EXPECT_FALSE(registry_.ready());
-  latch.open();
+  latch->open();
 }
 
 TEST_F(EngineRegistryTest, ModelsLoadOneAtATimeInTheirOrder) {
