@@ -40,7 +40,7 @@ class RowBudget {
   void give(std::size_t sequence) { give_rows(sequence, std::min(wanted(sequence), left_)); }
 
   // The same, but neither this chunk nor the one that follows it shall be smaller than a tile: it
-  // may take half as much again, and one for which little is left begins with a tile or not now.
+  // may take a quarter more, and one for which little is left begins with a tile or not now.
   void give_in_tiles(std::size_t sequence, std::int32_t tile) {
     if (left_ < tile && !plan_.rows.empty()) {
       if (wanted(sequence) > left_ && 2 * left_ < tile) return;
@@ -49,7 +49,7 @@ class RowBudget {
     const std::int32_t rest = wanted(sequence) - left_;
     std::int32_t rows = std::min(wanted(sequence), left_);
     if (rest > 0 && rest < tile) {
-      if (rest <= left_ / 2 && wanted(sequence) <= room_) {
+      if (rest <= left_ / 4 && wanted(sequence) <= room_) {
         rows = wanted(sequence);
       } else if (wanted(sequence) >= 2 * tile) {
         rows = wanted(sequence) - tile;

@@ -7,6 +7,12 @@ namespace gogrid {
 namespace {
 
 constexpr std::int32_t kShallow = 1024;
+constexpr Duration::rep kTilesPatience = 3;  // times the target
+
+// Whole tiles and the row beside the others'.
+std::uint32_t whole_tiles(std::uint32_t rows) {
+  return rows - (rows - 1) % (ChunkPacer::kTile - 1);
+}
 
 std::uint32_t fitting(Duration target, Duration price, std::uint32_t least, std::uint32_t most) {
   const auto rows = static_cast<std::uint64_t>(target / price);
@@ -42,9 +48,11 @@ void ChunkPacer::took(std::uint32_t rows, std::int32_t depth, Duration duration)
 std::uint32_t ChunkPacer::rows(std::int32_t depth) const {
   const Duration in_tile = price(in_tiles_, depth);
   if (in_tile == Duration(0)) return std::min(kTile, most_);
-  const std::uint32_t rows = fitting(target_, in_tile, kTile, most_);
+  const std::uint32_t fits = fitting(target_, in_tile, kTile, most_);
+  if (fits == most_) return most_;
+  const std::uint32_t rows = whole_tiles(fits);
   const Duration stall = rows * in_tile;
-  if (stall <= 2 * target_ || rows < kTile) return rows;
+  if (stall <= kTilesPatience * target_) return rows;
   const Duration in_few = std::max(price(in_few_, depth), in_tile);
   const std::uint32_t few = fitting(target_, in_few, kLeast, kTile - 1);
   return few * in_few * 2 <= stall ? few : rows;

@@ -12,18 +12,21 @@ namespace gogrid {
 // costs many times one at its beginning: so the bound is a time, and the rows follow from how long
 // recent steps at that depth took.
 //
-// A tile of rows is another thing than a few: ggml's CPU attention takes a way of its own from 64
-// rows of a sequence on, where a row costs 2.5 times less (measured at 1024 tokens). So there are
-// two prices, and fewer rows than a tile only where that at least halves a stall that is too long:
-// else they would make the prompt slow and spare the others nothing. Pure; not thread-safe.
+// A tile of rows is another thing than a few: ggml's CPU attention takes a way of its own for 64
+// rows of a sequence, where a row costs half as much (measured at 1024 and 2048 tokens). So rows
+// come in whole tiles, there are two prices, and fewer rows than a tile only where a stall would be
+// far too long and they at least halve it: they halve the prompt's speed, too. Pure; not
+// thread-safe.
 class ChunkPacer {
  public:
-  // The first row may be computed beside the others' (libllama's batches are of equal lengths).
+  // One more than 64: the first row may be computed beside the others' (libllama's batches are of
+  // equal lengths).
   static constexpr std::uint32_t kTile = 65;
   // Fewer cost the reading of all weights each time.
   static constexpr std::uint32_t kLeast = 16;
 
-  // Never more than `most` rows; a tile until something was measured.
+  // Never more than `most` rows; a tile until something was measured. A tile may take three times
+  // the target.
   ChunkPacer(std::uint32_t most, Duration target) : most_(most), target_(target) {}
 
   // A step of so many rows, prompts' and others', took so long; the longest of the prompts had

@@ -143,8 +143,8 @@ TEST(BatchPlanner, LeavesATileToTheLongPromptThatShortOnesPass) {
 }
 
 TEST(BatchPlanner, LeavesNoRestOfAPromptSmallerThanATile) {
-  EXPECT_THAT(plan({decoding(0), prefilling(1, 24)}, with_tiles()),
-              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 24, true}));
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 20)}, with_tiles()),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 20, true}));
   EXPECT_THAT(plan({decoding(0), prefilling(1, 27)}, with_tiles()),
               ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 15, false}));
   EXPECT_THAT(plan({decoding(0), prefilling(1, 29)}, with_tiles()),

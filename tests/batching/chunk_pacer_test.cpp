@@ -18,28 +18,30 @@ TEST(ChunkPacer, BeginsWithATile) {
   EXPECT_EQ(ChunkPacer(32, 250ms).rows(0), 32U);
 }
 
-TEST(ChunkPacer, LetsThroughWhatIsComputedInTime) {
+TEST(ChunkPacer, LetsWholeTilesThroughThatAreComputedInTime) {
   ChunkPacer pacer(256, 250ms);
-  pacer.took(200, 0, 500ms);
-  EXPECT_EQ(pacer.rows(0), 100U);
+  pacer.took(200, 0, 300ms);  // 166 rows in 250 ms
+  EXPECT_EQ(pacer.rows(0), 129U);
+  pacer.took(256, 5000, 50ms);
+  EXPECT_EQ(pacer.rows(5000), 256U);
 }
 
 TEST(ChunkPacer, FollowsRowsThatBecomeSlowerAndRowsThatBecomeFaster) {
   ChunkPacer pacer(256, 250ms);
   for (int i = 0; i < 20; ++i) pacer.took(128, 0, 128 * 3ms);
-  EXPECT_EQ(pacer.rows(0), 83U);
-  for (int i = 0; i < 40; ++i) pacer.took(pacer.rows(0), 0, pacer.rows(0) * 2ms);
-  EXPECT_NEAR(pacer.rows(0), 125U, 1);
+  EXPECT_EQ(pacer.rows(0), 65U);
+  for (int i = 0; i < 40; ++i) pacer.took(pacer.rows(0), 0, pacer.rows(0) * 1ms);
+  EXPECT_EQ(pacer.rows(0), 193U);
 }
 
 TEST(ChunkPacer, KnowsThatDeepRowsCostMore) {
   ChunkPacer pacer(256, 250ms);
   pacer.took(100, 0, 100 * 1ms);
   pacer.took(100, 5000, 100 * 3ms);
-  EXPECT_EQ(pacer.rows(0), 250U);
-  EXPECT_EQ(pacer.rows(3000), 250U);  // not measured: what it is at least
-  EXPECT_EQ(pacer.rows(5000), 83U);
-  EXPECT_EQ(pacer.rows(2'000'000'000), 83U);
+  EXPECT_EQ(pacer.rows(0), 193U);
+  EXPECT_EQ(pacer.rows(3000), 193U);  // not measured: what it is at least
+  EXPECT_EQ(pacer.rows(5000), 65U);
+  EXPECT_EQ(pacer.rows(2'000'000'000), 65U);
 }
 
 TEST(ChunkPacer, NeverGoesBelowTheLeastNorAboveTheMost) {
@@ -57,7 +59,7 @@ TEST(ChunkPacer, KeepsToTilesWhereAFewRowsWouldHardlyBeSooner) {
   ChunkPacer pacer(256, 250ms);
   std::uint32_t rows = pacer.rows(0);
   for (int i = 0; i < 20; ++i) {
-    pacer.took(rows, 0, cost(rows, 0, 6ms));  // a tile: 390 ms
+    pacer.took(rows, 0, cost(rows, 0, 10ms));  // a tile: 650 ms
     rows = pacer.rows(0);
     EXPECT_GE(rows, ChunkPacer::kTile);
   }
@@ -79,17 +81,17 @@ TEST(ChunkPacer, TriesTilesAgainWhenASlowMomentIsOver) {
   std::uint32_t rows = pacer.rows(0);
   EXPECT_LT(rows, ChunkPacer::kTile);
   for (int i = 0; i < 20; ++i) {
-    pacer.took(rows, 0, cost(rows, 0, 2ms));
+    pacer.took(rows, 0, cost(rows, 0, 1ms));
     rows = pacer.rows(0);
   }
-  EXPECT_NEAR(rows, 125U, 2);
+  EXPECT_EQ(rows, 193U);
 }
 
 TEST(ChunkPacer, DoesNotJudgeRowsByStepsThatCarryFew) {
   ChunkPacer pacer(256, 250ms);
-  pacer.took(100, 0, 250ms);
+  pacer.took(100, 0, 100ms);
   pacer.took(4, 0, 400ms);
-  EXPECT_EQ(pacer.rows(0), 100U);
+  EXPECT_EQ(pacer.rows(0), 193U);
 }
 
 }  // namespace
