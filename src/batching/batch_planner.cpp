@@ -37,25 +37,22 @@ class RowBudget {
   void shrink_to(std::int32_t rows) { left_ = std::min(left_, rows); }
 
   // As many rows of the sequence as fit.
-  void give(std::size_t sequence) { give_rows(sequence, std::min(wanted(sequence), left_)); }
+  void give(std::size_t sequence) {
+    const std::int32_t count = std::min(wanted(sequence), left_);
+    if (count <= 0) return;
+    left_ -= count;
+    room_ -= count;
+    plan_.rows.push_back(
+        {sequence, sequences_[sequence].computed, count, count == wanted(sequence)});
+  }
 
-  // The same, but neither this chunk nor the one that follows it shall be smaller than a tile: it
-  // may take a quarter more, and one for which little is left begins with a tile or not now.
+  // The same, but where little is left it begins with a tile or not in this step.
   void give_in_tiles(std::size_t sequence, std::int32_t tile) {
     if (left_ < tile && !plan_.rows.empty()) {
       if (wanted(sequence) > left_ && 2 * left_ < tile) return;
       left_ = std::min(tile, room_);
     }
-    const std::int32_t rest = wanted(sequence) - left_;
-    std::int32_t rows = std::min(wanted(sequence), left_);
-    if (rest > 0 && rest < tile) {
-      if (rest <= left_ / 4 && wanted(sequence) <= room_) {
-        rows = wanted(sequence);
-      } else if (wanted(sequence) >= 2 * tile) {
-        rows = wanted(sequence) - tile;
-      }
-    }
-    give_rows(sequence, rows);
+    give(sequence);
   }
 
   StepPlan finish() {
@@ -67,13 +64,6 @@ class RowBudget {
  private:
   std::int32_t wanted(std::size_t sequence) const {
     return sequences_[sequence].known - sequences_[sequence].computed;
-  }
-  void give_rows(std::size_t sequence, std::int32_t count) {
-    if (count <= 0) return;
-    left_ = std::max(left_ - count, 0);
-    room_ -= count;
-    plan_.rows.push_back(
-        {sequence, sequences_[sequence].computed, count, count == wanted(sequence)});
   }
 
   const std::span<const SequenceView> sequences_;

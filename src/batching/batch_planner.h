@@ -69,7 +69,7 @@ std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
 // Of the group's ready sequences: decode rows first, one each, then one chunk of prefill. The chunk
 // goes to the oldest prompt, but up to half of it to prompts with little left (a quarter of a
 // chunk), so that a short prompt does not wait for a long one to end, nor a long one for ever.
-// Chunks of long ones are cut so that none is smaller than a tile; they may be a quarter larger.
+// Each long one in the step has a tile at least, for which the chunk may be half as large again.
 // Where not all find a place, those go first that were served longest ago.
 StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
                    std::uint32_t group);

@@ -142,15 +142,6 @@ TEST(BatchPlanner, LeavesATileToTheLongPromptThatShortOnesPass) {
                                                    Rows{2, 0, 4, true}, Rows{3, 0, 4, true}));
 }
 
-TEST(BatchPlanner, LeavesNoRestOfAPromptSmallerThanATile) {
-  EXPECT_THAT(plan({decoding(0), prefilling(1, 20)}, with_tiles()),
-              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 20, true}));
-  EXPECT_THAT(plan({decoding(0), prefilling(1, 27)}, with_tiles()),
-              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 15, false}));
-  EXPECT_THAT(plan({decoding(0), prefilling(1, 29)}, with_tiles()),
-              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 16, false}));
-}
-
 TEST(BatchPlanner, BeginsAPromptWithATileOrNotInThisStep) {
   EXPECT_THAT(plan({decoding(0), prefilling(1, 9), prefilling(2, 90)}, with_tiles()),
               ElementsAre(Rows{0, 9, 1, true}, Rows{1, 0, 9, true}, Rows{2, 0, 12, false}));

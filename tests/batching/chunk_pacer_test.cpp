@@ -22,6 +22,8 @@ TEST(ChunkPacer, LetsWholeTilesThroughThatAreComputedInTime) {
   ChunkPacer pacer(256, 250ms);
   pacer.took(200, 0, 300ms);  // 166 rows in 250 ms
   EXPECT_EQ(pacer.rows(0), 129U);
+  pacer.took(200, 0, 500ms);  // 125, by both
+  EXPECT_EQ(pacer.rows(0), 65U);
   pacer.took(256, 5000, 50ms);
   EXPECT_EQ(pacer.rows(5000), 256U);
 }
