@@ -1,6 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 PRESET ?= release
+TARGET ?= all
 GOGRID := build/release/gogrid
 DEMO := models/SmolLM2-135M-Instruct.Q4_1.gguf
 export GOGRID_TEST_MODEL := $(CURDIR)/$(DEMO)
@@ -15,7 +16,7 @@ setup: ## install what is needed (root or sudo; says what it changes)
 build: setup ## build everything (PRESET=release|debug|asan|tsan)
 	@cmake --preset $(PRESET) > build-$(PRESET).log 2>&1 || { cat build-$(PRESET).log; exit 1; }
 	@rm -f build-$(PRESET).log
-	@cmake --build --preset $(PRESET)
+	@cmake --build --preset $(PRESET) --target $(TARGET)
 
 .venv: setup
 	@scripts/python_env.sh
@@ -30,6 +31,7 @@ sanitize: $(DEMO) ## all tests under address, undefined-behaviour and thread san
 	@$(MAKE) test PRESET=asan
 	@$(MAKE) test PRESET=tsan
 
+serve: TARGET := gogrid
 serve: build $(DEMO) ## install, build, fetch a small model and serve it on http://127.0.0.1:8080
 	@$(GOGRID) models show smollm2-135m > /dev/null 2>&1 || $(GOGRID) models import $(DEMO) --name smollm2-135m
 	@exec $(GOGRID) serve --model smollm2-135m
