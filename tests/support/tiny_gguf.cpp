@@ -13,6 +13,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "support/tiny_vocabulary.h"
+
 namespace gogrid::testing {
 namespace {
 
@@ -104,23 +106,6 @@ class Random {
   }
   std::uint64_t state_;
 };
-
-std::string utf8(std::uint32_t c) {
-  if (c < 0x80) return {static_cast<char>(c)};
-  return {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
-}
-
-// GPT-2 writes bytes as printable characters: those that are, as themselves, the others from
-// U+0100.
-std::string byte_as_text(std::uint32_t byte) {
-  const auto printable = [](std::uint32_t b) {
-    return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || (b >= 0xAE && b <= 0xFF);
-  };
-  if (printable(byte)) return utf8(byte);
-  std::uint32_t shift = 0;
-  for (std::uint32_t b = 0; b < byte; ++b) shift += printable(b) ? 0 : 1;
-  return utf8(0x100 + shift);
-}
 
 struct Tokens {
   std::string_view model;

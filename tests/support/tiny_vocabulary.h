@@ -8,6 +8,10 @@
 
 namespace gogrid::testing {
 
+// GPT-2 writes bytes as printable characters: those that are, as themselves, the others from
+// U+0100.
+std::string byte_as_text(std::uint32_t byte);
+
 struct TinyToken {
   std::string text;
   std::int32_t type = 1;  // 1 normal, 2 unknown, 3 control, 4 the user's own, 6 byte
