@@ -23,7 +23,8 @@ struct BatcherOptions {
   std::uint32_t kv_cells = 0;    // see StageSpec
   std::uint32_t max_step_rows = 512;
   std::uint32_t prefill_chunk = 256;
-  Duration max_stall = std::chrono::milliseconds(250);  // of running streams, by a prompt (ChunkPacer)
+  Duration max_stall =
+      std::chrono::milliseconds(250);  // of running streams, by a prompt (ChunkPacer)
   std::uint32_t max_batch = 0;         // sequences in a step; 0: as many as are ready
   std::uint32_t queue_capacity = 256;  // waiting requests, all principals together
   bool prefix_reuse = true;
