@@ -1,0 +1,41 @@
+// Shares are whole millionths: no limit is computed in floating point.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+
+#include "base/units.h"
+
+namespace gogrid {
+
+// 0..1. A value.
+class Share {
+ public:
+  static constexpr std::uint32_t kWhole = 1'000'000;
+
+  constexpr Share() = default;
+  // At most kWhole; more is the whole.
+  static constexpr Share of_millionths(std::uint32_t millionths) {
+    return Share(millionths < kWhole ? millionths : kWhole);
+  }
+  // The nearest millionth; empty for what is not a number, or not within 0..1.
+  static std::optional<Share> of(double number);
+
+  constexpr std::uint32_t millionths() const { return millionths_; }
+  constexpr double number() const { return static_cast<double>(millionths_) / kWhole; }
+
+  // floor(total × share): exact and monotone in both up to 2^64 - 1.
+  constexpr std::uint64_t floor_of(std::uint64_t total) const {
+    return static_cast<std::uint64_t>(static_cast<Wide>(total) * millionths_ / kWhole);
+  }
+
+  constexpr auto operator<=>(const Share&) const = default;
+
+ private:
+  __extension__ using Wide = unsigned __int128;
+  explicit constexpr Share(std::uint32_t millionths) : millionths_(millionths) {}
+  std::uint32_t millionths_ = 0;
+};
+
+}  // namespace gogrid
