@@ -1,0 +1,63 @@
+// What a GPU is doing, in the same words for every vendor.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+
+namespace gogrid {
+
+// A share in whole millionths, 0..1'000'000: no limit is compared in floating point.
+using Millionths = std::uint32_t;
+inline constexpr Millionths kWholeMillionths = 1'000'000;
+
+// A driver's whole per cents; more than a hundred is a hundred.
+constexpr Millionths millionths_of_percent(std::uint64_t percent) {
+  return percent < 100 ? static_cast<Millionths>(percent) * (kWholeMillionths / 100)
+                       : kWholeMillionths;
+}
+
+// Empty: not known, and `notes` says why. Never zero for "unknown".
+struct GpuReading {
+  std::string id;      // the PCI address as the kernel writes it: "0000:03:00.0"
+  std::string vendor;  // "nvidia", "amd", "intel"
+  std::string name;    // for people
+  std::string uuid;    // NVIDIA's own name of the device; empty where there is none
+
+  std::optional<Bytes> memory_total;
+  std::optional<Bytes> memory_used;  // by everybody
+  std::optional<Bytes> memory_free;
+  std::optional<Bytes> memory_own;  // of `memory_used`, what this process holds
+
+  std::optional<Millionths> busy;            // of the time, by everybody
+  std::optional<Millionths> busy_by_own;     // by this process
+  std::optional<Millionths> busy_by_others;  // by everybody else
+  std::optional<Millionths> memory_busy;     // of the time, the memory controller
+  std::optional<int> celsius;
+  std::optional<bool> partitioned;  // NVIDIA's MIG: utilization is not told for such a device
+
+  std::vector<std::string> notes;  // why a value is unknown or only an estimate, for people
+};
+
+// What one source told at one look.
+struct SourceReading {
+  std::vector<GpuReading> gpus;
+  std::optional<Error> fault;  // why the source as a whole tells nothing, or not all
+};
+
+// One way to look at GPUs: a vendor's library, or the kernel's files.
+//
+// Not thread-safe: used by one thread at a time (Telemetry gives each source its own). read() may
+// block for as long as the driver does.
+class GpuSource {
+ public:
+  virtual ~GpuSource() = default;
+  virtual std::string name() const = 0;  // "NVML", "sysfs": for texts
+  virtual SourceReading read() = 0;
+};
+
+}  // namespace gogrid
