@@ -1,0 +1,231 @@
+#include "device/nvml_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "device/fake_nvml/loaded.h"
+#include "support/manual_clock.h"
+#include "support/temporary_folder.h"
+
+namespace gogrid {
+namespace {
+
+using gogrid::testing::LoadedNvml;
+using gogrid::testing::ManualClock;
+using gogrid::testing::TemporaryFolder;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr unsigned kOwn = 4711;
+constexpr unsigned kOther = 42;
+constexpr std::uint64_t kWallUs = 1'700'000'000'000'000;
+
+// A source of the fake library, with clocks that move when told.
+class NvmlSourceTest : public ::testing::Test {
+ protected:
+  NvmlSource source(bool host_pids = true) {
+    return NvmlSource({.library = fake_.path(),
+                       .own_pid = kOwn,
+                       .host_pids = host_pids,
+                       .wall_us = [] { return kWallUs; }},
+                      clock_);
+  }
+
+  LoadedNvml fake_;
+  ManualClock clock_;
+};
+
+TEST_F(NvmlSourceTest, TellsOwnUseFromOthers) {
+  fake_->gpu_percent = 90;
+  fake_->memory_used = 500;
+  fake_.add_process(0, kOwn, 300, 60, kWallUs - 1000);
+  fake_.add_process(1, kOther, 200, 30, kWallUs - 2000);
+  const SourceReading reading = source().read();
+  ASSERT_THAT(reading.gpus, SizeIs(1));
+  const GpuReading& gpu = reading.gpus.front();
+  EXPECT_EQ(gpu.id, "0001:40:00.0");
+  EXPECT_EQ(gpu.vendor, "nvidia");
+  EXPECT_EQ(gpu.memory_used, 500U);
+  EXPECT_EQ(gpu.memory_own, 300U);
+  EXPECT_EQ(gpu.busy, 900'000U);
+  EXPECT_EQ(gpu.busy_by_own, 600'000U);
+  EXPECT_EQ(gpu.busy_by_others, 300'000U);
+  EXPECT_EQ(gpu.celsius, 40);
+  EXPECT_EQ(gpu.partitioned, false);
+  EXPECT_THAT(gpu.notes, IsEmpty());
+  EXPECT_FALSE(reading.fault);
+}
+
+TEST_F(NvmlSourceTest, DoesNotTakeOldUseForPresentUse) {
+  fake_.add_process(0, kOther, 0, 80, kWallUs - 1'500'000);
+  const SourceReading reading = source().read();
+  EXPECT_EQ(reading.gpus.at(0).busy_by_others, 0U);
+}
+
+TEST_F(NvmlSourceTest, DoesNotCallABusyGpuIdleBecauseNobodyIsNamed) {
+  fake_->gpu_percent = 55;
+  const GpuReading gpu = source().read().gpus.at(0);
+  EXPECT_EQ(gpu.busy, 550'000U);
+  EXPECT_EQ(gpu.busy_by_others, std::nullopt);
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("names nobody")));
+}
+
+TEST_F(NvmlSourceTest, InAContainerTellsOwnFromOthersByNoNumber) {
+  fake_->gpu_percent = 90;
+  fake_.add_process(0, kOwn, 300, 60, kWallUs - 1000);  // somebody else's, there
+  const GpuReading gpu = source(false).read().gpus.at(0);
+  EXPECT_EQ(gpu.busy, 900'000U);
+  EXPECT_EQ(gpu.memory_own, std::nullopt);
+  EXPECT_EQ(gpu.busy_by_own, std::nullopt);
+  EXPECT_EQ(gpu.busy_by_others, std::nullopt);
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("container")));
+}
+
+TEST_F(NvmlSourceTest, LeavesUnknownWhatIsNotSupported) {
+  fake_->utilization_code = nvml::kNotSupported;
+  fake_->use_code = nvml::kNotSupported;
+  fake_->processes_code = nvml::kNoPermission;
+  const SourceReading reading = source().read();
+  const GpuReading& gpu = reading.gpus.at(0);
+  EXPECT_EQ(gpu.busy, std::nullopt);
+  EXPECT_EQ(gpu.busy_by_others, std::nullopt);
+  EXPECT_EQ(gpu.memory_own, std::nullopt);
+  EXPECT_TRUE(gpu.memory_total);
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("utilization unknown: [nvml] "
+                                            "nvmlDeviceGetUtilizationRates: not supported")));
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("permission denied")));
+  EXPECT_FALSE(reading.fault) << "one figure is no fault of the whole";
+}
+
+TEST_F(NvmlSourceTest, NamesMigAsTheReasonForUnknownUse) {
+  fake_->mig = true;
+  const GpuReading gpu = source().read().gpus.at(0);
+  EXPECT_EQ(gpu.partitioned, true);
+  EXPECT_EQ(gpu.busy, std::nullopt);
+  EXPECT_EQ(gpu.busy_by_others, std::nullopt);
+  EXPECT_TRUE(gpu.memory_total);
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("MIG")));
+}
+
+TEST_F(NvmlSourceTest, ReadsEightGpus) {
+  fake_->gpus = 8;
+  const SourceReading reading = source().read();
+  ASSERT_THAT(reading.gpus, SizeIs(8));
+  for (unsigned i = 0; i < 8; ++i) {
+    EXPECT_EQ(reading.gpus[i].name, "NVIDIA Fake " + std::to_string(i));
+    EXPECT_EQ(reading.gpus[i].celsius, 40 + static_cast<int>(i));
+  }
+}
+
+TEST_F(NvmlSourceTest, KeepsALostGpuListedAndUnknownUntilItIsBack) {
+  fake_->gpus = 3;
+  fake_->gpu_percent = 50;
+  NvmlSource nvml = source();
+  nvml.read();
+  fake_->lost_gpu = 1;
+  const SourceReading lost = nvml.read();
+  ASSERT_THAT(lost.gpus, SizeIs(3));
+  EXPECT_EQ(lost.gpus[1].name, "NVIDIA Fake 1");
+  EXPECT_EQ(lost.gpus[1].busy, std::nullopt);
+  EXPECT_EQ(lost.gpus[1].memory_total, std::nullopt);
+  EXPECT_THAT(lost.gpus[1].notes, Contains(HasSubstr("the GPU is lost")));
+  EXPECT_EQ(lost.gpus[0].busy, 500'000U) << "its neighbours are as before";
+  EXPECT_EQ(lost.gpus[2].busy, 500'000U);
+  ASSERT_TRUE(lost.fault);
+  fake_->lost_gpu = -1;
+  const SourceReading back = nvml.read();
+  EXPECT_EQ(back.gpus.at(1).busy, 500'000U);
+  EXPECT_FALSE(back.fault);
+}
+
+TEST_F(NvmlSourceTest, KeepsAGpuListedThatTheDriverForgot) {
+  fake_->gpus = 2;
+  NvmlSource nvml = source();
+  nvml.read();
+  fake_->gpus = 1;
+  const SourceReading reading = nvml.read();
+  ASSERT_THAT(reading.gpus, SizeIs(2));
+  EXPECT_TRUE(reading.gpus[0].busy);
+  EXPECT_FALSE(reading.gpus[1].busy);
+  EXPECT_THAT(reading.gpus[1].notes, Contains(HasSubstr("no longer")));
+}
+
+TEST_F(NvmlSourceTest, StartsTheLibraryAnewForALostGpuOnceAMinute) {
+  fake_->gpus = 2;
+  NvmlSource nvml = source();
+  nvml.read();
+  fake_->lost_gpu = 0;
+  for (int second = 0; second < 120; ++second) {
+    nvml.read();
+    clock_.advance(std::chrono::seconds(1));
+  }
+  EXPECT_GE(fake_->inits, 2);
+  EXPECT_LE(fake_->inits, 3);
+  EXPECT_EQ(fake_->shutdowns, fake_->inits - 1);
+}
+
+TEST_F(NvmlSourceTest, AsksNoMoreThanOnceAMinuteAfterAFailure) {
+  fake_->init_code = nvml::kDriverNotLoaded;
+  NvmlSource nvml = source();
+  for (int second = 0; second < 60; ++second) {
+    const SourceReading reading = nvml.read();
+    ASSERT_TRUE(reading.fault);
+    EXPECT_THAT(reading.fault->message, HasSubstr("driver is not loaded"));
+    clock_.advance(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(fake_->inits, 1);
+  fake_->init_code = 0;
+  EXPECT_THAT(nvml.read().gpus, SizeIs(1));
+  EXPECT_EQ(fake_->inits, 2);
+}
+
+TEST_F(NvmlSourceTest, FindsALibraryThatIsInstalledLater) {
+  const TemporaryFolder folder;
+  NvmlSource nvml({.library = folder / "libnvidia-ml.so.1", .own_pid = kOwn, .host_pids = true},
+                  clock_);
+  EXPECT_THAT(nvml.read().fault.value().message, HasSubstr("is the NVIDIA driver installed?"));
+  std::filesystem::create_symlink(fake_.path(), folder / "libnvidia-ml.so.1");
+  clock_.advance(std::chrono::seconds(59));
+  EXPECT_THAT(nvml.read().gpus, IsEmpty());
+  clock_.advance(std::chrono::seconds(1));
+  EXPECT_THAT(nvml.read().gpus, SizeIs(1));
+}
+
+TEST_F(NvmlSourceTest, KeepsEveryGpuListedWhenTheDriverGoes) {
+  fake_->gpus = 2;
+  NvmlSource nvml = source();
+  nvml.read();
+  fake_->count_code = nvml::kUninitialized;
+  const SourceReading reading = nvml.read();
+  ASSERT_THAT(reading.gpus, SizeIs(2));
+  EXPECT_EQ(reading.gpus[0].memory_used, std::nullopt);
+  EXPECT_THAT(reading.gpus[0].notes, Contains(HasSubstr("not initialized")));
+}
+
+TEST(NvmlSource, OfAHalfLibraryKnowsMemoryAndSaysWhatIsMissing) {
+  LoadedNvml fake("half");
+  fake->memory_used = 7;
+  const ManualClock clock;
+  NvmlSource nvml({.library = fake.path(), .own_pid = kOwn, .host_pids = true}, clock);
+  const GpuReading gpu = nvml.read().gpus.at(0);
+  EXPECT_EQ(gpu.memory_used, 7U);
+  EXPECT_EQ(gpu.busy, std::nullopt);
+  EXPECT_EQ(gpu.celsius, std::nullopt);
+  EXPECT_EQ(gpu.partitioned, false) << "a driver without the function has no such GPU";
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("nvmlDeviceGetTemperature: the driver has no such")));
+}
+
+TEST(SplitUse, NeverTellsMoreThanTheWhole) {
+  const std::vector<NvmlProcessUse> uses{
+      {.pid = 1, .sm = 70}, {.pid = 2, .sm = 60}, {.pid = 3, .sm = 9}};
+  EXPECT_EQ(split_use(uses, 3).own, 90'000U);
+  EXPECT_EQ(split_use(uses, 3).others, kWholeMillionths);
+  EXPECT_EQ(split_use({}, 3).others, 0U);
+}
+
+}  // namespace
+}  // namespace gogrid
