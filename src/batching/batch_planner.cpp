@@ -6,6 +6,10 @@
 namespace gogrid {
 namespace {
 
+constexpr std::uint32_t kJustBegun = 4;  // tokens
+
+constexpr std::int32_t kAll = std::numeric_limits<std::int32_t>::max();
+
 using Indices = std::vector<std::size_t>;
 
 // The group's ready sequences, who was served longest ago first, no more than may be in a step.
@@ -37,13 +41,14 @@ class RowBudget {
   void shrink_to(std::int32_t rows) { left_ = std::min(left_, rows); }
 
   // As many rows of the sequence as fit.
-  void give(std::size_t sequence) {
-    const std::int32_t count = std::min(wanted(sequence), left_);
-    if (count <= 0) return;
+  std::int32_t give(std::size_t sequence, std::int32_t most = kAll) {
+    const std::int32_t count = std::min({wanted(sequence), left_, most});
+    if (count <= 0) return 0;
     left_ -= count;
     room_ -= count;
     plan_.rows.push_back(
         {sequence, sequences_[sequence].computed, count, count == wanted(sequence)});
+    return count;
   }
 
   // The same, but where little is left it begins with a tile or not in this step.
@@ -72,22 +77,33 @@ class RowBudget {
   StepPlan plan_;
 };
 
-void plan_prefill(std::span<const SequenceView> sequences, Indices prefill, std::int32_t tile,
-                  std::int32_t short_prompt, RowBudget& budget) {
+struct Prefill {
+  std::int32_t tile = 0;
+  std::int32_t rest = 0;          // rows in the step of prompts with less than a tile left
+  std::int32_t short_prompt = 0;  // so little left need not wait for the older ones
+};
+
+void plan_prefill(std::span<const SequenceView> sequences, Indices prefill, const Prefill& limits,
+                  RowBudget& budget) {
   std::ranges::sort(prefill, {}, [&](std::size_t i) { return sequences[i].arrival; });
   const std::int32_t half = budget.left() / 2;
   const std::int32_t all = budget.left();
+  std::int32_t rest = limits.rest;
+  const auto remaining = [&](std::size_t i) { return sequences[i].known - sequences[i].computed; };
+  const auto give = [&](std::size_t i) {
+    if (remaining(i) < limits.tile) {
+      rest -= budget.give(i, rest);
+    } else {
+      budget.give_in_tiles(i, std::min(limits.tile, all));
+    }
+  };
   Indices long_ones;
   for (const std::size_t i : prefill) {
-    const std::int32_t remaining = sequences[i].known - sequences[i].computed;
-    const bool fits = remaining <= short_prompt && all - budget.left() + remaining <= half;
-    if (fits) {
-      budget.give(i);
-    } else {
-      long_ones.push_back(i);
-    }
+    const bool fits =
+        remaining(i) <= limits.short_prompt && all - budget.left() + remaining(i) <= half;
+    fits ? give(i) : long_ones.push_back(i);
   }
-  for (const std::size_t i : long_ones) budget.give_in_tiles(i, std::min(tile, all));
+  for (const std::size_t i : long_ones) give(i);
 }
 
 }  // namespace
@@ -116,6 +132,12 @@ std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
   return behind_a_step;
 }
 
+bool only_beginners_wait(std::span<const SequenceView> sequences) {
+  return std::ranges::all_of(sequences, [](const SequenceView& s) {
+    return !s.decodes() || s.held || s.generated <= kJustBegun;
+  });
+}
+
 StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& limits,
                    std::uint32_t group) {
   const Indices chosen = candidates(sequences, limits, group);
@@ -135,8 +157,12 @@ StepPlan plan_step(std::span<const SequenceView> sequences, const BatchLimits& l
   const std::uint32_t chunk =
       others_wait ? std::min(limits.prefill_chunk, limits.paced_chunk) : limits.prefill_chunk;
   if (limits.groups > 1 || others_wait) budget.shrink_to(static_cast<std::int32_t>(chunk));
-  plan_prefill(sequences, std::move(prefill), static_cast<std::int32_t>(limits.tile),
-               static_cast<std::int32_t>(chunk / 4), budget);
+  const std::uint32_t rest = others_wait ? limits.paced_rest : kAll;
+  plan_prefill(sequences, std::move(prefill),
+               {.tile = static_cast<std::int32_t>(limits.tile),
+                .rest = static_cast<std::int32_t>(std::min<std::uint32_t>(rest, kAll)),
+                .short_prompt = static_cast<std::int32_t>(chunk / 4)},
+               budget);
   return budget.finish();
 }
 

@@ -17,6 +17,7 @@ struct SequenceView {
   SlotId slot = 0;
   std::int32_t computed = 0;    // tokens that were handed to the pipeline
   std::int32_t known = 0;       // prompt + generated tokens; computed < known while there is work
+  std::uint32_t generated = 0;  // of known
   bool in_flight = false;       // rows of it are in a step now
   bool held = false;            // may not go on: its reader is slow, it waits for another's prefix…
   std::uint64_t arrival = 0;    // order of admission
@@ -35,6 +36,8 @@ struct BatchLimits {
   std::uint32_t prefill_chunk = 256;
   // While any sequence decodes, no more than these either (ChunkPacer).
   std::uint32_t paced_chunk = std::numeric_limits<std::uint32_t>::max();
+  // And of those with less than a tile left, no more than these together.
+  std::uint32_t paced_rest = std::numeric_limits<std::uint32_t>::max();
   // Rows of a prompt that are computed much cheaper together (ChunkPacer::kTile); 0: any number is.
   std::uint32_t tile = 0;
   std::uint32_t groups = 1;
@@ -65,6 +68,10 @@ std::uint32_t group_of(SlotId slot, const BatchLimits& limits);
 // step in flight; if there is none, the next that has a ready sequence. Empty when nobody is ready.
 std::optional<std::uint32_t> next_group(std::span<const SequenceView> sequences,
                                         const BatchLimits& limits, std::uint32_t last);
+
+// Nobody but streams of a few tokens waits for the next one. Their prompts came together and so do
+// their answers: they can wait longer, and it is for a few tokens only.
+bool only_beginners_wait(std::span<const SequenceView> sequences);
 
 // Of the group's ready sequences: decode rows first, one each, then one chunk of prefill. The chunk
 // goes to the oldest prompt, but up to half of it to prompts with little left (a quarter of a

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "base/clock.h"
 
@@ -33,17 +34,29 @@ class ChunkPacer {
   // `depth` tokens computed.
   void took(std::uint32_t rows, std::int32_t depth, Duration duration);
 
-  // For a prompt of which `depth` tokens are computed.
-  std::uint32_t rows(std::int32_t depth) const;
+  // For a prompt of which `depth` tokens are computed. `patience`: who waits can wait for so many
+  // times the target.
+  std::uint32_t rows(std::int32_t depth, std::uint32_t patience = 1) const;
+  // Of prompts with less than a tile left: 30 rows deep in a prompt take longer than a tile.
+  std::uint32_t rest(std::int32_t depth, std::uint32_t patience = 1) const;
 
  private:
   static constexpr std::size_t kDepths = 12;  // up to 1024 tokens, 2048, 4096, …
-  // Of a row, lately; 0: not measured.
-  using Prices = std::array<Duration, kDepths>;
+  // Of a row, lately, and the depth where that was; 0: not measured.
+  struct Price {
+    Duration row{0};
+    std::int32_t depth = 0;
+  };
+  using Prices = std::array<Price, kDepths>;
 
   static std::size_t place_of(std::int32_t depth);
-  // What is not measured at this depth costs no less than before it.
+  static std::optional<std::size_t> measured_below(const Prices& prices, std::size_t end);
+  // What was measured nearest above `depth` or at it, and what attention has added since then: it
+  // is linear in the depth. 0: not measured.
   static Duration price(const Prices& prices, std::int32_t depth);
+  Duration price_in_few(std::int32_t depth) const;
+  // Rows at `price` each that take `target`; `most` where nothing was measured.
+  static std::uint32_t few_rows(Duration target, Duration price, std::uint32_t most);
 
   const std::uint32_t most_;
   const Duration target_;

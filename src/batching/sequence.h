@@ -39,6 +39,9 @@ class Sequence {
   std::uint64_t arrival() const { return arrival_; }
   const std::vector<Token>& tokens() const { return tokens_; }
   std::int32_t known() const { return static_cast<std::int32_t>(tokens_.size()); }
+  std::uint32_t generated() const {
+    return static_cast<std::uint32_t>(tokens_.size() - request_.prompt.size());
+  }
   // Tokens that it may still make.
   std::int32_t left() const {
     return static_cast<std::int32_t>(
@@ -75,10 +78,6 @@ class Sequence {
   static constexpr std::size_t kMaxUnwritten = 8;
 
   void note_state(SinkState state, TimePoint now);
-  std::uint32_t generated() const {
-    return static_cast<std::uint32_t>(tokens_.size() - request_.prompt.size());
-  }
-
   // Constant after construction.
   const Vocabulary& vocabulary_;
   const std::uint64_t arrival_;

@@ -291,6 +291,35 @@ World random_world(std::mt19937& random) {
   return world;
 }
 
+TEST(BatchPlanner, KnowsWhetherOnlyBeginnersWait) {
+  const auto after = [](SequenceView view, std::uint32_t generated) {
+    view.generated = generated;
+    return view;
+  };
+  EXPECT_TRUE(only_beginners_wait({}));
+  EXPECT_TRUE(only_beginners_wait(std::vector{after(decoding(0), 1), prefilling(1, 500)}));
+  EXPECT_FALSE(only_beginners_wait(std::vector{after(decoding(0), 1), after(decoding(1), 100)}));
+  EXPECT_FALSE(only_beginners_wait(std::vector{in_flight(after(decoding(1), 100))}));
+  // A stream that computes its tokens again after it was pre-empted, and one whose reader is slow.
+  EXPECT_TRUE(only_beginners_wait(std::vector{after(prefilling(0, 500), 100)}));
+  SequenceView slow = after(decoding(0), 100);
+  slow.held = true;
+  EXPECT_TRUE(only_beginners_wait(std::vector{slow}));
+}
+
+TEST(BatchPlanner, GivesPromptsWithLessThanATileLeftFewRowsTogetherWhileOthersWait) {
+  BatchLimits limits = kLimits;
+  limits.prefill_chunk = 64;
+  limits.tile = 20;
+  limits.paced_rest = 8;
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 500, 490), prefilling(2, 500, 490)}, limits),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 490, 8, false}));
+  EXPECT_THAT(plan({decoding(0), prefilling(1, 500, 470), prefilling(2, 500, 495)}, limits),
+              ElementsAre(Rows{0, 9, 1, true}, Rows{1, 470, 30, true}, Rows{2, 495, 5, true}));
+  EXPECT_THAT(plan({prefilling(1, 500, 490), prefilling(2, 500, 490)}, limits),
+              ElementsAre(Rows{1, 490, 10, true}, Rows{2, 490, 10, true}));
+}
+
 TEST(BatchPlanner, KeepsItsPromisesInRandomWorlds) {
   std::mt19937 random(11);
   for (int round = 0; round < 20'000; ++round) {

@@ -43,7 +43,17 @@ TEST(ChunkPacer, KnowsThatDeepRowsCostMore) {
   EXPECT_EQ(pacer.rows(0), 193U);
   EXPECT_EQ(pacer.rows(3000), 193U);  // not measured: what it is at least
   EXPECT_EQ(pacer.rows(5000), 65U);
-  EXPECT_EQ(pacer.rows(2'000'000'000), 65U);
+}
+
+TEST(ChunkPacer, ExpectsRowsToGrowDearerAsTheyDid) {
+  ChunkPacer pacer(256, 250ms);
+  pacer.took(65, 500, 65 * 4ms);
+  pacer.took(65, 1500, 65 * 6500us);
+  EXPECT_EQ(pacer.rows(1500), 65U);
+  EXPECT_LT(pacer.rows(4000), 65U);  // a tile would take 0.8 s
+  EXPECT_GE(pacer.rows(2'000'000'000), ChunkPacer::kLeast);
+  pacer.took(65, 4000, 65 * 7ms);
+  EXPECT_EQ(pacer.rows(4000), 65U);
 }
 
 TEST(ChunkPacer, NeverGoesBelowTheLeastNorAboveTheMost) {
@@ -55,6 +65,44 @@ TEST(ChunkPacer, NeverGoesBelowTheLeastNorAboveTheMost) {
   ChunkPacer tight(8, 250ms);
   tight.took(100, 0, 1h);
   EXPECT_EQ(tight.rows(0), 8U);
+}
+
+TEST(ChunkPacer, LetsMoreThroughWhereWhoWaitsIsPatient) {
+  ChunkPacer pacer(256, 250ms);
+  EXPECT_EQ(pacer.rows(0, 3), ChunkPacer::kTile);
+  pacer.took(65, 0, 65 * 3ms);
+  EXPECT_EQ(pacer.rows(0), 65U);
+  EXPECT_EQ(pacer.rows(0, 3), 193U);  // 579 ms
+  pacer.took(65, 0, 65 * 1ms);
+  EXPECT_EQ(pacer.rows(0, 3), 256U);
+  EXPECT_EQ(ChunkPacer(64, 250ms).rows(0, 3), 64U);
+}
+
+TEST(ChunkPacer, LearnsFromShortPromptsToo) {
+  ChunkPacer pacer(256, 250ms);
+  pacer.took(50, 0, 50 * 1ms);
+  EXPECT_EQ(pacer.rows(0), 193U);
+}
+
+TEST(ChunkPacer, LetsFewRowsOfARestThroughWhereTheyAreDear) {
+  ChunkPacer pacer(256, 250ms);
+  EXPECT_EQ(pacer.rest(0), 256U);  // nothing is known
+  pacer.took(50, 0, 50 * 1ms);     // says little about deep rows
+  pacer.took(65, 2400, 65 * 7500us);
+  EXPECT_EQ(pacer.rows(2400), 65U);
+  EXPECT_EQ(pacer.rest(2400), 16U);  // as if twice as dear, until it is measured
+  pacer.took(30, 2400, 30 * 10ms);
+  EXPECT_EQ(pacer.rest(2400), 25U);
+  EXPECT_EQ(pacer.rest(2400, 3), 75U);
+}
+
+TEST(ChunkPacer, PacesStepsThatNeverHoldATile) {
+  ChunkPacer pacer(64, 250ms);
+  EXPECT_EQ(pacer.rows(0), 64U);
+  pacer.took(64, 0, 64 * 10ms);
+  EXPECT_EQ(pacer.rows(0), 25U);
+  for (int i = 0; i < 20; ++i) pacer.took(pacer.rows(0), 0, pacer.rows(0) * 1ms);
+  EXPECT_EQ(pacer.rows(0), 64U);
 }
 
 TEST(ChunkPacer, KeepsToTilesWhereAFewRowsWouldHardlyBeSooner) {

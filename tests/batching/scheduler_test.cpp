@@ -70,8 +70,7 @@ TEST(Scheduler, SendsFewerPromptRowsWhenTheyTakeLongSoThatRunningStreamsGoOn) {
                             .prefill_chunk = 128,
                             .max_stall = milliseconds(250)}});
   grid.send(make_request(make_prompt(3), 200));
-  grid.round();
-  grid.round();
+  for (int i = 0; i < 6; ++i) grid.round();  // more than a beginner
   const auto second = grid.send(make_request(make_prompt(800, 1), 5));
   grid.round();
   while (second->tokens().empty()) {
@@ -82,6 +81,27 @@ TEST(Scheduler, SendsFewerPromptRowsWhenTheyTakeLongSoThatRunningStreamsGoOn) {
   }
   ASSERT_TRUE(grid.run_all());
   EXPECT_EQ(second->tokens(), grid.expected(make_prompt(800, 1), 5));
+}
+
+TEST(Scheduler, SendsMorePromptRowsWhileOnlyStreamsThatHaveJustBegunWait) {
+  Harness grid({.options = {.context = 1024,
+                            .parallel = 2,
+                            .max_step_rows = 128,
+                            .prefill_chunk = 128,
+                            .max_stall = milliseconds(250)}});
+  grid.send(make_request(make_prompt(3), 200));
+  grid.round();
+  const auto second = grid.send(make_request(make_prompt(800, 1), 5));
+  std::vector<std::size_t> rows;
+  while (second->tokens().empty()) {
+    grid.round();
+    rows.push_back(grid.history.back().rows.size());
+    grid.clock.advance(rows.back() * milliseconds(3));
+  }
+  // Not measured; then 750 ms allow 250 rows; then the first stream has made five tokens.
+  EXPECT_EQ(rows[0], 66U);
+  EXPECT_EQ(rows[1], 128U);
+  EXPECT_EQ(rows[5], 66U);
 }
 
 TEST(Scheduler, LetsTheChunksOfOnePromptFollowEachOtherThroughTheStages) {
