@@ -58,7 +58,7 @@ struct Server {
         placement(placement_in),
         devices(std::move(registry_in)),
         engines(clock),
-        completions(engines, clock),
+        completions(engines),
         status(devices, engines) {}
 
   SteadyClock clock;

@@ -15,6 +15,7 @@ namespace gogrid {
 namespace {
 
 constexpr std::size_t kWorkerQueue = 1024;
+constexpr std::size_t kLargeQueue = 16;  // seconds each
 constexpr const char* kTimeoutHeader = "X-GoGrid-Timeout";
 
 AnswerHead head_of(CompletionKind kind, const CompletionQuestion& question) {
@@ -43,6 +44,7 @@ Result<Duration> timeout_of(const drogon::HttpRequestPtr& request, Duration limi
 
 struct CompletionRoutes::Job {
   CompletionKind kind;
+  TimePoint arrived;
   std::shared_ptr<Exchange> exchange;
   std::optional<ClientLink> link;
   std::optional<Gate::Pass> pass;
@@ -53,6 +55,7 @@ CompletionRoutes::CompletionRoutes(const HttpOptions& options, Completions& comp
     : options_(options),
       completions_(completions),
       bodies_(options.max_buffered),
+      large_bodies_(1, kLargeQueue),
       workers_(options.worker_threads, kWorkerQueue) {}
 
 void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,
@@ -68,10 +71,12 @@ void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exc
     return exchange->refuse(
         {ErrorCode::kExhausted, "too many large requests are being answered", {}, {}});
   }
-  auto job = std::make_shared<Job>(
-      Job{kind, exchange, ClientLink(std::move(client)), std::move(pass), *std::move(body)});
-  if (!workers_.try_post([this, job] { run(*job); })) {
-    exchange->metrics().count_throttled("worker_queue");
+  auto job =
+      std::make_shared<Job>(Job{kind, SteadyClock().now(), exchange, ClientLink(std::move(client)),
+                                std::move(pass), *std::move(body)});
+  const bool large = exchange->request()->body().size() >= options_.large_body;
+  if (!(large ? large_bodies_ : workers_).try_post([this, job] { run(*job); })) {
+    exchange->metrics().count_throttled(large ? "large_body_queue" : "worker_queue");
     exchange->refuse({ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
   }
 }
@@ -91,8 +96,13 @@ Status CompletionRoutes::prepare_and_start(Job& job) {
   if (!job.link->connected()) {
     return fail(ErrorCode::kCancelled, "the client left before its turn");
   }
+  GOGRID_ASSIGN_OR_RETURN(const Duration timeout, timeout_of(request, options_.request_timeout));
+  const TimePoint deadline = job.arrived + timeout;
+  if (SteadyClock().now() > deadline) {
+    return fail(ErrorCode::kDeadline, "the deadline passed before the request's turn came");
+  }
   GOGRID_ASSIGN_OR_RETURN(auto parsed, parse_completion_request(job.kind, request->body()));
-  GOGRID_ASSIGN_OR_RETURN(parsed.question.timeout, timeout_of(request, options_.request_timeout));
+  parsed.question.deadline = deadline;
   parsed.question.request_id = job.exchange->request_id();
   parsed.question.cancel = job.link->gone();
   return parsed.stream ? start_stream(job, std::move(parsed)) : start_whole(job, std::move(parsed));

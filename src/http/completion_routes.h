@@ -14,7 +14,9 @@
 
 namespace gogrid {
 
-// Thread-safe. Parsing, templates and tokenization run on a worker pool.
+// Thread-safe. Parsing, templates and tokenization run on worker threads: milliseconds for most
+// bodies, seconds for the largest, which have a thread of their own so that no other waits for
+// them.
 class CompletionRoutes {
  public:
   CompletionRoutes(const HttpOptions& options, Completions& completions);
@@ -39,7 +41,8 @@ class CompletionRoutes {
   Completions& completions_;
   Gate gate_;
   ByteBudget bodies_;
-  WorkerPool workers_;  // last: its threads end first
+  WorkerPool large_bodies_;  // these two last: their threads end first
+  WorkerPool workers_;
 };
 
 }  // namespace gogrid

@@ -233,8 +233,7 @@ GenerationRequest make_request(const CompletionQuestion& question, const Prompt&
 
 }  // namespace
 
-CompletionService::CompletionService(EngineRegistry& engines, const Clock& clock)
-    : engines_(engines), clock_(clock) {}
+CompletionService::CompletionService(EngineRegistry& engines) : engines_(engines) {}
 
 Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
                                                    std::shared_ptr<CompletionSink> sink) {
@@ -244,8 +243,6 @@ Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
   GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
   GOGRID_ASSIGN_OR_RETURN(const auto prompts, prepare(*engine, question));
   const std::uint64_t seed = question.seed ? *question.seed : random_seed();
-  const auto deadline =
-      question.timeout ? std::optional<TimePoint>(clock_.now() + *question.timeout) : std::nullopt;
   auto fanout = std::make_shared<Fanout>(std::move(sink), choices, question.cancel);
   std::uint32_t choice = 0;
   for (const Prompt& prompt : prompts) {
@@ -254,7 +251,7 @@ Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
           .request = make_request(question, prompt, engine->plan().context),
           .sink = std::make_shared<ChoiceSink>(fanout, choice, copy == 0, prompt.echo)};
       submission.request.sampling.seed = seed + copy;
-      submission.request.deadline = deadline;
+      submission.request.deadline = question.deadline;
       submission.request.cancel = fanout->cancelled();
       auto accepted = engine->generate(std::move(submission));
       if (accepted) continue;

@@ -32,7 +32,7 @@ struct CompletionQuestion {
   std::uint32_t n = 1;                      // choices per prompt
   std::vector<std::string> stop;
   bool echo = false;                // completions: the prompt before the text
-  std::optional<Duration> timeout;  // X-GoGrid-Timeout / default
+  std::optional<TimePoint> deadline;  // steady; for all choices
   std::stop_token cancel;
 };
 
@@ -69,13 +69,12 @@ class Completions {
 // By the engines of this process.
 class CompletionService final : public Completions {
  public:
-  CompletionService(EngineRegistry& engines, const Clock& clock);
+  explicit CompletionService(EngineRegistry& engines);
   Result<StartedCompletion> start(CompletionQuestion question,
                                   std::shared_ptr<CompletionSink> sink) override;
 
  private:
   EngineRegistry& engines_;
-  const Clock& clock_;
 };
 
 }  // namespace gogrid

@@ -192,6 +192,69 @@ TEST(Connections, LargeBodiesTogetherAreBounded) {
   expect_alive();
 }
 
+// Holds what prepares until release() or the end of the test.
+class Held {
+ public:
+  Held() { server().completions.held = true; }
+  ~Held() { release(); }
+  void release() {
+    server().completions.held = false;
+    server().completions.held.notify_all();
+  }
+};
+
+std::string large_body(const std::string& model) {
+  return chat_body(model, R"(,"user":")" + std::string(small_options().large_body, 'x') + '"');
+}
+
+TEST(LargeBodies, ArePreparedOneAfterTheOtherAndNobodyElseWaits) {
+  Held held;
+  std::vector<HttpClient> large;
+  for (int i = 0; i < 3; ++i) {
+    large.push_back(server().connect());
+    large.back().send_request("POST", kChatPath, large_body("preparing"));
+  }
+  ASSERT_TRUE(eventually([] { return server().completions.preparing == 1; }));
+  auto small = server().connect();
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(small.request("POST", kChatPath, chat_body("words")).status, 200);
+  }
+  EXPECT_EQ(server().completions.preparing, 1U);
+  held.release();
+  for (auto& client : large) EXPECT_EQ(client.receive().status, 200);
+}
+
+TEST(LargeBodies, ThatWouldWaitLongAreRefusedAtOnce) {
+  Held held;
+  std::vector<HttpClient> clients;
+  for (int i = 0; i < 20; ++i) {  // one is prepared, 16 wait
+    clients.push_back(server().connect());
+    clients.back().send_request("POST", kChatPath, large_body("preparing"));
+    ASSERT_TRUE(eventually([] { return server().completions.preparing == 1; }));
+  }
+  EXPECT_TRUE(eventually([] {
+    const auto metrics = server().connect().request("GET", "/metrics").body;
+    return metrics.find(R"(gogrid_requests_throttled_total{reason="large_body_queue"} 3)") !=
+           std::string::npos;
+  }));
+  held.release();
+  int refused = 0;
+  for (auto& client : clients) refused += client.receive().status == 503 ? 1 : 0;
+  EXPECT_EQ(refused, 3);
+}
+
+TEST(LargeBodies, WhoseDeadlinePassesInTheQueueAreNotPreparedAnyMore) {
+  Held held;
+  auto first = server().connect();
+  first.send_request("POST", kChatPath, large_body("preparing"));
+  ASSERT_TRUE(eventually([] { return server().completions.preparing == 1; }));
+  auto second = server().connect();
+  second.send_request("POST", kChatPath, large_body("words"), "X-GoGrid-Timeout: 0.05\r\n");
+  std::this_thread::sleep_for(100ms);
+  held.release();
+  EXPECT_EQ(second.receive().status, 504);
+}
+
 // Named to run last: it ends the server.
 TEST(Shutdown, StreamsEndWellNewcomersAreRefusedAndNothingStays) {
   auto stream = server().connect();

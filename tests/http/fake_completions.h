@@ -19,6 +19,7 @@ namespace gogrid::testing {
 //   "hanging"    nothing until cancelled
 //   "breaking"   two words, then kUnavailable
 //   "late"       kDeadline, nothing else
+//   "preparing"  as "words", but start() does not come back while `held`
 //   "throwing"   an exception
 //   others       refused: by code name ("exhausted", "does_not_fit", …), else kNotFound
 class FakeCompletions final : public Completions {
@@ -27,9 +28,15 @@ class FakeCompletions final : public Completions {
                                   std::shared_ptr<CompletionSink> sink) override {
     remember(question);
     if (question.model == "throwing") throw std::runtime_error("as asked");
+    if (question.model == "preparing") {
+      ++preparing;
+      held.wait(true);
+      --preparing;
+    }
     if (const auto refusal = refusal_of(question.model)) return std::unexpected(*refusal);
     const std::uint32_t choices = question.n;
-    if (question.model == "words" || question.model == "late" || question.model == "breaking") {
+    if (question.model == "words" || question.model == "preparing" || question.model == "late" ||
+        question.model == "breaking") {
       answer(question, *sink);
       return StartedCompletion{choices};
     }
@@ -48,6 +55,8 @@ class FakeCompletions final : public Completions {
     return last_;
   }
 
+  std::atomic<bool> held{false};
+  std::atomic<std::uint32_t> preparing{0};
   std::atomic<std::uint32_t> running{0};
   std::atomic<std::uint64_t> words{0};  // of endless ones
   std::atomic<std::uint32_t> cancelled{0};
@@ -62,7 +71,7 @@ class FakeCompletions final : public Completions {
   }
 
   static std::optional<Error> refusal_of(const std::string& model) {
-    for (const char* known : {"words", "endless", "hanging", "breaking", "late"}) {
+    for (const char* known : {"words", "preparing", "endless", "hanging", "breaking", "late"}) {
       if (model == known) return std::nullopt;
     }
     for (std::size_t i = 0; i < kErrorCodeCount; ++i) {

@@ -27,6 +27,7 @@ inline HttpOptions small_options() {
   options.port = 0;
   options.max_head = 8 * kKiB;
   options.max_body = 64 * kKiB;
+  options.large_body = 4 * kKiB;
   options.max_buffered = 256 * kKiB;
   options.max_stream_backlog = 32 * kKiB;
   options.max_connections = 48;

@@ -28,7 +28,7 @@ class CompletionServiceTest : public ::testing::Test {
 
   void load(const TextEngineOptions& options) {
     engines_ = std::make_unique<EngineRegistry>(clock_);
-    service_ = std::make_unique<CompletionService>(*engines_, clock_);
+    service_ = std::make_unique<CompletionService>(*engines_);
     ASSERT_TRUE(engines_->add("tiny", [&, options](const auto& progress, std::stop_token stop) {
       return TinyEngine::load(options, factory_, clock_, progress, stop);
     }));
@@ -305,10 +305,10 @@ TEST_F(CompletionServiceTest, AReaderThatLeftEndsItsChoices) {
   EXPECT_EQ(sink->wait().error().code, ErrorCode::kCancelled);
 }
 
-TEST_F(CompletionServiceTest, ATimeoutIsTheDeadlineOfEveryChoice) {
+TEST_F(CompletionServiceTest, ADeadlineIsThatOfEveryChoice) {
   CompletionQuestion asked = question(Texts{"a"});
   asked.n = 2;
-  asked.timeout = Duration(0);
+  asked.deadline = SteadyClock().now();
   const auto sink = ask(std::move(asked));
   ASSERT_FALSE(outcome_);
   EXPECT_EQ(outcome_.error().code, ErrorCode::kDeadline);
