@@ -6,7 +6,7 @@
 namespace gogrid {
 namespace {
 
-constexpr std::uint32_t kJustBegun = 4;  // tokens
+constexpr std::uint32_t kJustBegun = 8;  // tokens
 
 constexpr std::int32_t kAll = std::numeric_limits<std::int32_t>::max();
 

@@ -172,7 +172,15 @@ std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
 }
 
 std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
-  while (!ending_ && (loading_ || lane.queue.empty())) lane.work.wait(mu_);
+  while (!ending_) {
+    if (loading_ || lane.queue.empty()) {
+      lane.work.wait(mu_);
+      continue;
+    }
+    const Duration rest = lane.rests_until - clock_.now();
+    if (rest <= Duration(0)) break;
+    lane.work.wait_until(mu_, std::chrono::steady_clock::now() + std::min(rest, tick_));
+  }
   if (lane.state == LaneState::kLeftBehind) return nullptr;
   lane.since = clock_.now();
   if (lane.queue.empty()) return nullptr;
@@ -188,8 +196,12 @@ void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
     MutexLock lock(mu_);
     Lane& lane = lanes_[index];
     if (lane.state == LaneState::kLeftBehind) return;
-    const Duration busy = clock_.now() - lane.since;
+    const TimePoint now = clock_.now();
+    const Duration busy = now - lane.since;
     lane.running.reset();
+    if (options_.compute_share) {
+      lane.rests_until = lane.duty.ran(lane.since, now, options_.compute_share(lane.status.device));
+    }
     lane.status.busy += busy;
     ++lane.status.steps;
     step->busy += busy;
@@ -369,7 +381,9 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
                               seconds(options_.step_deadline), seconds(now - lane.since))};
       return fail_pipeline(i, std::move(error), lane.running, answers);
     }
-    if (!lane.queue.empty() && now - lane.queue.front().since > options_.transfer_deadline) {
+    // A rest is not a hang.
+    if (!lane.queue.empty() &&
+        now - std::max(lane.queue.front().since, lane.rests_until) > options_.transfer_deadline) {
       Error error{ErrorCode::kDeadline,
                   std::format("a step taken over within {:.3g} s expected: it still waits",
                               seconds(options_.transfer_deadline))};

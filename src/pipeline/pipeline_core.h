@@ -13,6 +13,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "pipeline/pipeline.h"
+#include "resource/duty_cycle.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -95,6 +96,8 @@ class PipelineCore {
     TimePoint since;                       // last progress, begin of the step, begin of the end
     std::optional<std::uint64_t> running;  // number of the step in forward()
     std::deque<Queued> queue;
+    DutyCycle duty;
+    TimePoint rests_until;
     StageStatus status;
     CondVar work;
   };

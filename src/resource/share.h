@@ -26,14 +26,11 @@ class Share {
   constexpr double number() const { return static_cast<double>(millionths_) / kWhole; }
 
   // floor(total × share): exact and monotone in both up to 2^64 - 1.
-  constexpr std::uint64_t floor_of(std::uint64_t total) const {
-    return static_cast<std::uint64_t>(static_cast<Wide>(total) * millionths_ / kWhole);
-  }
+  Bytes floor_of(Bytes total) const { return share_of(total, millionths_); }
 
   constexpr auto operator<=>(const Share&) const = default;
 
  private:
-  __extension__ using Wide = unsigned __int128;
   explicit constexpr Share(std::uint32_t millionths) : millionths_(millionths) {}
   std::uint32_t millionths_ = 0;
 };

@@ -1,0 +1,134 @@
+#include "resource/policy_store.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "base/files.h"
+#include "obs/log.h"
+#include "resource/policy_json.h"
+
+namespace gogrid {
+namespace {
+
+constexpr std::size_t kShownFaults = 32;
+
+// Later settings stand over earlier ones of the same name; a mode over all but the devices' own.
+void merge(std::span<const PolicySetting> settings, std::vector<PolicySetting>& changes) {
+  const auto is_mode = [](const PolicySetting& setting) { return setting.name == "mode"; };
+  if (std::ranges::any_of(settings, is_mode)) {
+    std::erase_if(changes,
+                  [](const PolicySetting& old) { return !old.name.starts_with("devices."); });
+  }
+  for (const PolicySetting& setting : settings) {
+    std::erase_if(changes, [&](const PolicySetting& old) { return old.name == setting.name; });
+    changes.push_back(setting);
+  }
+}
+
+Status corrupt(const std::filesystem::path& file, const std::string& why) {
+  return fail(ErrorCode::kCorrupt, "[policy_store] " + file.string() + ": " + why +
+                                       "; remove the file to go back to what is configured");
+}
+
+Result<std::vector<PolicySetting>> read(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) return std::vector<PolicySetting>{};
+  GOGRID_ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::open(file));
+  const auto bytes = mapped.bytes();
+  auto settings = parse_policy_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (!settings) return std::unexpected(corrupt(file, settings.error().message).error());
+  return settings;
+}
+
+}  // namespace
+
+Error error_of(std::span<const PolicyFault> faults) {
+  std::string text;
+  for (const PolicyFault& fault : faults.first(std::min(faults.size(), kShownFaults))) {
+    text += (text.empty() ? "" : "; ") + fault.message;
+  }
+  if (faults.size() > kShownFaults) {
+    text += "; and " + std::to_string(faults.size() - kShownFaults) + " more";
+  }
+  return {ErrorCode::kInvalidArgument, text, faults.empty() ? "" : faults.front().name, {}};
+}
+
+PolicyStore::PolicyStore(ResourcePolicy configured, std::filesystem::path file)
+    : configured_(std::move(configured)),
+      file_(std::move(file)),
+      current_(std::make_shared<const ResourcePolicy>(configured_)) {}
+
+Result<std::unique_ptr<PolicyStore>> PolicyStore::open(ResourcePolicy configured,
+                                                       std::filesystem::path file) {
+  GOGRID_ASSIGN_OR_RETURN(auto changes, read(file));
+  auto policy = with_settings(configured, changes);
+  if (!policy) {
+    return std::unexpected(corrupt(file, error_of(policy.error()).message).error());
+  }
+  std::unique_ptr<PolicyStore> store(new PolicyStore(std::move(configured), std::move(file)));
+  if (!changes.empty()) {
+    log::info("policy_changes_kept", {{"file", store->file_.native()},
+                                      {"count", static_cast<std::uint64_t>(changes.size())}});
+  }
+  MutexLock lock(store->mu_);
+  store->put(*std::move(policy), std::move(changes));
+  return store;
+}
+
+PolicyStore::Snapshot PolicyStore::current() const {
+  MutexLock lock(mu_);
+  return current_;
+}
+
+std::vector<PolicySetting> PolicyStore::changes() const {
+  MutexLock lock(mu_);
+  return changes_;
+}
+
+Result<PolicyStore::Snapshot> PolicyStore::change(std::span<const PolicySetting> settings,
+                                                  std::string_view who) {
+  MutexLock lock(mu_);
+  auto policy = with_settings(*current_, settings);
+  if (!policy) return std::unexpected(error_of(policy.error()));
+  auto changes = changes_;
+  merge(settings, changes);
+  GOGRID_RETURN_IF_ERROR(keep(changes));
+  put(*std::move(policy), std::move(changes));
+  log::info("policy_changed", {{"by", who}, {"to", policy_json(settings)}});
+  return current_;
+}
+
+Result<PolicyStore::Snapshot> PolicyStore::reset(std::string_view who) {
+  MutexLock lock(mu_);
+  GOGRID_RETURN_IF_ERROR(keep({}));
+  put(configured_, {});
+  log::info("policy_reset", {{"by", who}});
+  return current_;
+}
+
+void PolicyStore::listen(Listener listener) {
+  MutexLock lock(mu_);
+  listener(current_);
+  listeners_.push_back(std::move(listener));
+}
+
+Status PolicyStore::keep(std::span<const PolicySetting> changes) {
+  const std::string text = policy_json(changes) + '\n';
+  if (text.size() > kMaxPolicyText) {
+    return fail(ErrorCode::kTooLarge, "[policy_store] changes of at most " +
+                                          std::to_string(kMaxPolicyText) +
+                                          " bytes expected: " + std::to_string(text.size()));
+  }
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(file_));
+  GOGRID_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(text))));
+  return file.commit();
+}
+
+void PolicyStore::put(ResourcePolicy policy, std::vector<PolicySetting> changes) {
+  current_ = std::make_shared<const ResourcePolicy>(std::move(policy));
+  changes_ = std::move(changes);
+  for (const Listener& listener : listeners_) listener(current_);
+}
+
+}  // namespace gogrid

@@ -1,0 +1,58 @@
+#include "resource/rate_gate.h"
+
+namespace gogrid {
+namespace {
+
+void add_one(std::atomic<std::uint64_t>& tally) {
+  // Release: whoever reads that a wait ended also reads that it began.
+  tally.fetch_add(1, std::memory_order_release);
+}
+
+}  // namespace
+
+RateGate::Wait::~Wait() {
+  if (gate_ == nullptr) return;
+  gate_->gcra_.give_back(turn_);
+  add_one(gate_->tallies_.left);
+}
+
+void RateGate::Wait::go() {
+  if (RateGate* const gate = std::exchange(gate_, nullptr)) add_one(gate->tallies_.went);
+}
+
+RateGate::Answer RateGate::ask(TimePoint now, Rate rate, TimePoint latest) {
+  const auto refuse = [this](Refusal why) {
+    add_one(tallies_.refused);
+    return std::unexpected(why);
+  };
+  if (closed_.load(std::memory_order_relaxed)) return refuse(Refusal::kClosed);
+  // By as many more as ask at this very moment: the bound is for memory.
+  if (counts().waiting >= max_waiting_) return refuse(Refusal::kTooMany);
+  const auto turn = gcra_.take(now, rate, latest);
+  if (!turn) return refuse(Refusal::kTooLong);
+  if (turn->at <= now) {
+    add_one(tallies_.at_once);
+    return std::nullopt;
+  }
+  add_one(tallies_.began);
+  return Wait(this, *turn);
+}
+
+GateCounts RateGate::counts() const {
+  // Ends before beginnings: so nobody ends who did not begin.
+  const auto read = [](const std::atomic<std::uint64_t>& tally) {
+    return tally.load(std::memory_order_acquire);
+  };
+  const std::uint64_t went = read(tallies_.went);
+  const std::uint64_t left = read(tallies_.left);
+  const std::uint64_t began = read(tallies_.began);
+  const std::uint64_t at_once = read(tallies_.at_once);
+  const std::uint64_t refused = read(tallies_.refused);
+  return {.seen = at_once + refused + began,
+          .granted = at_once + went,
+          .delayed = went,
+          .refused = refused + left,
+          .waiting = began - went - left};
+}
+
+}  // namespace gogrid

@@ -1,0 +1,130 @@
+// That devices rest for what their share leaves, whatever the stages and steps.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/bounded_queue.h"
+#include "pipeline/pipeline.h"
+#include "support/fake_stage.h"
+#include "support/slowness.h"
+
+namespace gogrid {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::fake_specs;
+using testing::FakeCall;
+using testing::FakeOptions;
+using testing::FakeStageFactory;
+
+const SteadyClock kClock;
+
+// Keeps two steps in flight, so that a stage that does not rest has always work.
+class BusyPipeline {
+ public:
+  BusyPipeline(std::size_t n_stages, PipelineOptions options, milliseconds step)
+      : factory_(FakeOptions{.script = [step](FakeCall&) { std::this_thread::sleep_for(step); }}) {
+    options.steps_in_flight = 2;
+    auto built = Pipeline::build(
+        fake_specs(n_stages), factory_, options, kClock,
+        [this](StepResult result) { results_.try_push(std::move(result)); }, {}, {});
+    EXPECT_TRUE(built);
+    pipeline_ = *std::move(built);
+  }
+
+  // The share of the time that each stage computed.
+  std::vector<double> run(Duration length) {
+    const TimePoint begin = kClock.now();
+    send(0);
+    send(1);
+    for (SlotId next = 0; kClock.now() < begin + length; next = 1 - next) {
+      const auto result = results_.pop_until(std::chrono::steady_clock::now() + seconds(30));
+      EXPECT_TRUE(result && result->output);
+      if (!result || !result->output) return {};
+      send(next);
+    }
+    const Duration wall = kClock.now() - begin;
+    for (int in_flight = 0; in_flight < 2; ++in_flight) {
+      EXPECT_TRUE(results_.pop_until(std::chrono::steady_clock::now() + seconds(30)));
+    }
+    std::vector<double> shares;
+    for (const StageStatus& stage : pipeline_->stages()) {
+      shares.push_back(std::chrono::duration<double>(stage.busy) /
+                       std::chrono::duration<double>(wall));
+    }
+    return shares;
+  }
+
+ private:
+  void send(SlotId slot) {
+    StageInput input;
+    input.rows.push_back({slot, position_[slot]++, 5, true});
+    input.outputs.emplace_back();
+    EXPECT_TRUE(pipeline_->submit(std::move(input)));
+  }
+
+  BoundedQueue<StepResult> results_{64};
+  FakeStageFactory factory_;
+  std::int32_t position_[2] = {0, 0};
+  std::unique_ptr<Pipeline> pipeline_;  // last: calls back
+};
+
+class DutyCycleOf : public ::testing::TestWithParam<int> {};
+
+TEST_P(DutyCycleOf, APipelineIsWithinFivePointsOnOneAndTwoStages) {
+  const auto share = Share::of_millionths(static_cast<std::uint32_t>(GetParam()) * 10'000);
+  for (const std::size_t n_stages : {1U, 2U}) {
+    BusyPipeline pipeline(n_stages, {.compute_share = [=](const std::string&) { return share; }},
+                          milliseconds(8));
+    for (const double busy : pipeline.run(seconds(1))) {
+      EXPECT_LE(busy, share.number() + 0.05) << n_stages;
+      // Two stages pass their steps on, so one may wait for the other.
+      if (n_stages == 1) {
+        EXPECT_GE(busy, share.number() - 0.05 * testing::kSlowness);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shares, DutyCycleOf, ::testing::Values(20, 50, 60, 80, 95));
+
+TEST(DutyCycleOfDevices, EachHasItsOwn) {
+  const auto share_of = [](const std::string& device) {
+    return Share::of_millionths(device == "fake0" ? 200'000 : 1'000'000);
+  };
+  BusyPipeline pipeline(2, {.compute_share = share_of}, milliseconds(5));
+  const auto busy = pipeline.run(seconds(1));
+  ASSERT_EQ(busy.size(), 2U);
+  EXPECT_LE(busy[0], 0.25);
+}
+
+TEST(DutyCycleOfDevices, AChangeIsInForceWithTheNextStep) {
+  std::atomic<std::uint32_t> millionths{100'000};
+  BusyPipeline pipeline(
+      1, {.compute_share = [&](const std::string&) { return Share::of_millionths(millionths); }},
+      milliseconds(5));
+  EXPECT_LE(pipeline.run(milliseconds(500))[0], 0.2);
+  millionths = 1'000'000;
+  // Of all the time until then: the second half is without rests.
+  EXPECT_GE(pipeline.run(seconds(1))[0], 0.5);
+}
+
+TEST(DutyCycleOfDevices, ARestIsNoHangAndEndsWithThePipeline) {
+  const TimePoint begin = kClock.now();
+  {
+    BusyPipeline pipeline(1,
+                          {.transfer_deadline = milliseconds(40),
+                           .compute_share =
+                               [](const std::string&) {
+                                 return Share::of_millionths(50'000);  // 5 ms of 100
+                               }},
+                          milliseconds(5));
+    EXPECT_LE(pipeline.run(milliseconds(400))[0], 0.15);
+  }
+  EXPECT_LT(kClock.now() - begin, seconds(5) * testing::kSlowness);
+}
+
+}  // namespace
+}  // namespace gogrid

@@ -1,0 +1,154 @@
+#include "resource/policy_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "support/slowness.h"
+#include "support/temporary_folder.h"
+
+namespace gogrid {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+using Settings = std::vector<PolicySetting>;
+
+class PolicyStoreTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<PolicyStore> open(ResourceMode mode = ResourceMode::kBalanced) {
+    auto store = PolicyStore::open(ResourcePolicy::of(mode), file());
+    EXPECT_TRUE(store) << store.error().message;
+    return *std::move(store);
+  }
+  std::filesystem::path file() const { return folder_.path() / "policy.json"; }
+  void write(std::string_view text) const { std::ofstream(file()) << text; }
+
+  const testing::TemporaryFolder folder_;
+};
+
+TEST_F(PolicyStoreTest, BeginsWithWhatIsConfigured) {
+  EXPECT_EQ(*open()->current(), ResourcePolicy::of(ResourceMode::kBalanced));
+  EXPECT_FALSE(std::filesystem::exists(file()));
+}
+
+TEST_F(PolicyStoreTest, AChangeIsInForceAtOnceAndOutlivesTheProcess) {
+  {
+    const auto store = open();
+    const auto changed = store->change(Settings{{"max_compute", 0.25}}, "test");
+    ASSERT_TRUE(changed);
+    EXPECT_EQ((*changed)->max_compute.millionths(), 250'000U);
+    EXPECT_EQ(store->current(), *changed);
+  }
+  EXPECT_EQ(open()->current()->max_compute.millionths(), 250'000U);
+  // Over whatever is configured then.
+  const auto store = open(ResourceMode::kAggressive);
+  EXPECT_EQ(store->current()->max_compute.millionths(), 250'000U);
+  EXPECT_EQ(store->current()->max_batch, 16U);
+}
+
+TEST_F(PolicyStoreTest, AModeTakesEarlierChangesWithIt) {
+  {
+    const auto store = open();
+    ASSERT_TRUE(store->change(Settings{{"nice", std::int64_t{3}}}, "test"));
+    ASSERT_TRUE(store->change(Settings{{"devices.cpu0.max_compute", 0.5}}, "test"));
+    ASSERT_TRUE(store->change(Settings{{"mode", std::string("conservative")}}, "test"));
+    ASSERT_TRUE(store->change(Settings{{"max_batch", std::int64_t{3}}}, "test"));
+    EXPECT_THAT(store->changes(), SizeIs(3));
+  }
+  auto expected = ResourcePolicy::of(ResourceMode::kConservative);
+  expected.max_batch = 3;
+  expected.devices["cpu0"].max_compute = Share::of(0.5);
+  EXPECT_EQ(*open()->current(), expected);
+}
+
+TEST_F(PolicyStoreTest, ABadSettingChangesNothingOfItsCompany) {
+  const auto store = open();
+  const auto before = store->current();
+  const auto refused = store->change(
+      Settings{{"nice", std::int64_t{3}}, {"max_compute", 70.0}, {"io_class", std::int64_t{-1}}},
+      "test");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(refused.error().param, "max_compute");
+  EXPECT_THAT(refused.error().message, AllOf(HasSubstr("max_compute"), HasSubstr("io_class")));
+  EXPECT_EQ(store->current(), before);
+  EXPECT_FALSE(std::filesystem::exists(file()));
+}
+
+TEST_F(PolicyStoreTest, AChangeThatCannotBeKeptIsNotMade) {
+  const auto nowhere = folder_.path() / "none" / "policy.json";
+  const auto store = *PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), nowhere);
+  const auto before = store->current();
+  const auto refused = store->change(Settings{{"nice", std::int64_t{3}}}, "test");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store->current(), before);
+}
+
+TEST_F(PolicyStoreTest, AResetGoesBackToWhatIsConfigured) {
+  const auto store = open();
+  ASSERT_TRUE(store->change(Settings{{"nice", std::int64_t{3}}}, "test"));
+  ASSERT_TRUE(store->reset("test"));
+  EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kBalanced));
+  EXPECT_THAT(open()->changes(), IsEmpty());
+}
+
+TEST_F(PolicyStoreTest, ListenersAreToldOfWhatIsAndOfEachChange) {
+  const auto store = open();
+  std::vector<std::uint32_t> seen;
+  store->listen([&](const PolicyStore::Snapshot& policy) { seen.push_back(policy->max_batch); });
+  ASSERT_TRUE(store->change(Settings{{"max_batch", std::int64_t{9}}}, "test"));
+  ASSERT_FALSE(store->change(Settings{{"max_batch", std::int64_t{0}}}, "test"));
+  ASSERT_TRUE(store->reset("test"));
+  EXPECT_THAT(seen, ::testing::ElementsAre(4, 9, 4));
+}
+
+TEST_F(PolicyStoreTest, ADamagedFileIsNoStartRatherThanALimitThatIsGone) {
+  for (const char* bad : {"", "{", R"({"max_compute": 7})", R"({"max_speed": 0.5})", "[]"}) {
+    write(bad);
+    const auto store = PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), file());
+    ASSERT_FALSE(store) << bad;
+    EXPECT_EQ(store.error().code, ErrorCode::kCorrupt);
+    EXPECT_THAT(store.error().message, AllOf(HasSubstr(file().string()), HasSubstr("remove")));
+  }
+}
+
+TEST_F(PolicyStoreTest, ManyFaultsAreAShortAnswer) {
+  const auto store = open();
+  Settings settings(10'000, {std::string(1000, 'x'), 1.0});
+  const auto refused = store->change(settings, "test");
+  ASSERT_FALSE(refused);
+  EXPECT_LT(refused.error().message.size(), 16'384U);
+  EXPECT_THAT(refused.error().message, HasSubstr("and 9968 more"));
+}
+
+// Writers set two values together; no reader ever sees one without the other.
+TEST_F(PolicyStoreTest, NobodySeesHalfAChange) {
+  const auto store = open();
+  const int each = 300 / std::min(testing::kSlowness, 10);
+  ASSERT_TRUE(
+      store->change(Settings{{"nice", std::int64_t{1}}, {"max_batch", std::int64_t{1}}}, "t"));
+  std::atomic<bool> done{false};
+  std::jthread writer([&] {
+    for (int i = 0; i < each; ++i) {
+      const std::int64_t value = 1 + i % 19;
+      EXPECT_TRUE(store->change(Settings{{"nice", value}, {"max_batch", value}}, "test"));
+    }
+    done = true;
+  });
+  while (!done) {
+    const auto policy = store->current();
+    ASSERT_EQ(policy->nice, static_cast<std::int32_t>(policy->max_batch));
+  }
+}
+
+}  // namespace
+}  // namespace gogrid

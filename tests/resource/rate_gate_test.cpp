@@ -1,0 +1,152 @@
+#include "resource/rate_gate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "support/slowness.h"
+
+namespace gogrid {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Rate kRate{.interval = 50ms};
+constexpr TimePoint kNever = TimePoint::max();
+TimePoint at(Duration since_start) { return TimePoint(100h + since_start); }
+
+// Empty: at once.
+std::optional<TimePoint> turn_of(const RateGate::Answer& answer) {
+  return answer->has_value() ? std::optional((*answer)->at()) : std::nullopt;
+}
+
+void expect_counts(const RateGate& gate, const GateCounts& expected) {
+  const GateCounts counts = gate.counts();
+  EXPECT_EQ(counts.seen, expected.seen);
+  EXPECT_EQ(counts.granted, expected.granted);
+  EXPECT_EQ(counts.delayed, expected.delayed);
+  EXPECT_EQ(counts.refused, expected.refused);
+  EXPECT_EQ(counts.waiting, expected.waiting);
+}
+
+TEST(RateGate, LetsTheFirstThroughAndGivesTheOthersTurnsInTheOrderTheyCame) {
+  RateGate gate(100);
+  EXPECT_EQ(turn_of(gate.ask(at(0ms), kRate, kNever)), std::nullopt);
+  std::vector<RateGate::Answer> waits;
+  for (int i = 1; i <= 5; ++i) {
+    waits.push_back(gate.ask(at(0ms), kRate, kNever));
+    EXPECT_EQ(turn_of(waits.back()), at(i * 50ms));
+  }
+}
+
+TEST(RateGate, HundredAtOnceTakeNinetyNineIntervals) {
+  RateGate gate(100);
+  std::vector<RateGate::Answer> answers;
+  for (int i = 0; i < 100; ++i) answers.push_back(gate.ask(at(0ms), kRate, kNever));
+  EXPECT_EQ(turn_of(answers.back()), at(4950ms));
+  expect_counts(gate, {.seen = 100, .granted = 1, .waiting = 99});
+  for (auto& answer : answers) {
+    if (answer->has_value()) (*answer)->go();
+  }
+  expect_counts(gate, {.seen = 100, .granted = 100, .delayed = 99});
+}
+
+TEST(RateGate, CountsEachEndOnce) {
+  RateGate gate(100);
+  auto first = gate.ask(at(0ms), kRate, kNever);
+  auto goes = gate.ask(at(0ms), kRate, kNever);
+  auto leaves = gate.ask(at(0ms), kRate, kNever);
+  EXPECT_EQ(gate.ask(at(0ms), kRate, at(10ms)).error(), RateGate::Refusal::kTooLong);
+  expect_counts(gate, {.seen = 4, .granted = 1, .refused = 1, .waiting = 2});
+  (*goes)->go();
+  (*goes)->go();
+  expect_counts(gate, {.seen = 4, .granted = 2, .delayed = 1, .refused = 1, .waiting = 1});
+  leaves = std::unexpected(RateGate::Refusal::kClosed);
+  goes = std::unexpected(RateGate::Refusal::kClosed);
+  expect_counts(gate, {.seen = 4, .granted = 2, .delayed = 1, .refused = 2});
+}
+
+TEST(RateGate, WhoLeavesLastGivesTheTurnToTheNextAndWhoLeavesBeforeOthersLosesIt) {
+  RateGate gate(100);
+  (void)gate.ask(at(0ms), kRate, kNever);
+  std::optional<RateGate::Answer> early = gate.ask(at(0ms), kRate, kNever);  // 50 ms
+  std::optional<RateGate::Answer> late = gate.ask(at(0ms), kRate, kNever);   // 100 ms
+  early.reset();
+  late.reset();
+  EXPECT_EQ(turn_of(gate.ask(at(0ms), kRate, kNever)), at(100ms));
+}
+
+TEST(RateGate, AMovedWaitIsOneWait) {
+  RateGate gate(100);
+  (void)gate.ask(at(0ms), kRate, kNever);
+  auto answer = gate.ask(at(0ms), kRate, kNever);
+  {
+    RateGate::Wait wait = std::move(**answer);
+    expect_counts(gate, {.seen = 2, .granted = 1, .waiting = 1});
+    RateGate::Wait other = std::move(wait);
+    other.go();
+  }
+  expect_counts(gate, {.seen = 2, .granted = 2, .delayed = 1});
+}
+
+TEST(RateGate, BoundsHowManyWait) {
+  RateGate gate(2);
+  (void)gate.ask(at(0ms), kRate, kNever);
+  auto one = gate.ask(at(0ms), kRate, kNever);
+  auto two = gate.ask(at(0ms), kRate, kNever);
+  EXPECT_EQ(gate.ask(at(0ms), kRate, kNever).error(), RateGate::Refusal::kTooMany);
+  (*one)->go();
+  EXPECT_EQ(turn_of(gate.ask(at(0ms), kRate, kNever)), at(150ms));  // the refused one took none
+}
+
+TEST(RateGate, ClosedRefusesNewcomersAndLetsWaitersGo) {
+  RateGate gate(100);
+  (void)gate.ask(at(0ms), kRate, kNever);
+  auto waiting = gate.ask(at(0ms), kRate, kNever);
+  gate.close();
+  EXPECT_EQ(gate.ask(at(0ms), kRate, kNever).error(), RateGate::Refusal::kClosed);
+  (*waiting)->go();
+  expect_counts(gate, {.seen = 3, .granted = 2, .delayed = 1, .refused = 1});
+}
+
+// Whatever threads do, at every moment: nothing is lost, nothing counted twice.
+TEST(RateGate, CountsAddUpAtEveryMoment) {
+  RateGate gate(1'000'000);
+  const int each = 400'000 / testing::kSlowness;
+  std::atomic<int> running{3};
+  const auto client = [&](unsigned seed) {
+    std::minstd_rand random(seed);
+    std::vector<RateGate::Wait> waits;
+    for (int i = 0; i < each; ++i) {
+      auto answer = gate.ask(at(i * 1us), {.interval = 1us}, at(i * 1us + 1ms));
+      if (answer && answer->has_value()) waits.push_back(*std::move(*answer));
+      if (waits.size() < 16) continue;
+      for (std::size_t w = 0; w < 8; ++w) waits[w].go();
+      waits.erase(waits.begin(), waits.begin() + static_cast<std::ptrdiff_t>(random() % 17));
+    }
+    waits.clear();
+    --running;
+  };
+  std::vector<std::jthread> threads;
+  for (unsigned seed = 1; seed <= 3; ++seed) threads.emplace_back(client, seed);
+  std::uint64_t looks = 0;
+  std::uint64_t before = 0;
+  for (; running > 0; ++looks) {
+    const GateCounts counts = gate.counts();
+    ASSERT_EQ(counts.seen, counts.granted + counts.refused + counts.waiting);
+    ASSERT_LE(counts.delayed, counts.granted);
+    ASSERT_GE(counts.seen, before);
+    before = counts.seen;
+  }
+  const GateCounts counts = gate.counts();
+  EXPECT_EQ(counts.seen, 3U * static_cast<unsigned>(each));
+  EXPECT_EQ(counts.waiting, 0U);
+  EXPECT_GT(looks, 0U);
+}
+
+}  // namespace
+}  // namespace gogrid
