@@ -23,7 +23,8 @@ constexpr Millionths millionths_of_percent(std::uint64_t percent) {
 
 // Empty: not known, and `notes` says why. Never zero for "unknown".
 struct GpuReading {
-  std::string id;      // the PCI address as the kernel writes it: "0000:03:00.0"
+  // The PCI address as the kernel writes it, "0000:03:00.0"; "nvidia0" where NVML cannot tell it.
+  std::string id;
   std::string vendor;  // "nvidia", "amd", "intel"
   std::string name;    // for people
   std::string uuid;    // NVIDIA's own name of the device; empty where there is none

@@ -248,7 +248,7 @@ int nvmlDeviceGetProcessUtilization(void* device, FakeSample* samples, unsigned*
   if (state.mig) return kNotSupported;
   if (state.use_code != kSuccess) return state.use_code;
   const auto sampled = [&](const FakeNvmlProcess& p) {
-    return p.pid != 0 && p.sampled_us > since_us;
+    return p.pid != 0 && (state.hands_out_old || p.sampled_us > since_us);
   };
   const auto found = static_cast<unsigned>(std::ranges::count_if(state.processes, sampled));
   const unsigned room = *count;

@@ -25,6 +25,7 @@ struct FakeNvml {
   std::atomic<bool> mig{false};
   std::atomic<bool> wide_entries{false};   // 32 bytes where 24 are promised, as driver 535 writes
   std::atomic<bool> clears_buffer{false};  // writes zeros over the list's whole buffer first
+  std::atomic<bool> hands_out_old{false};  // samples from before the time that was asked for
   std::atomic<bool> blocked{false};        // nvmlDeviceGetMemoryInfo waits until this is false
   std::atomic<unsigned> gpu_percent{0};
   std::atomic<unsigned> memory_percent{0};
