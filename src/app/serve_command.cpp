@@ -57,15 +57,17 @@ struct Server {
       : workspace(workspace_in),
         placement(placement_in),
         devices(std::move(registry_in)),
+        governor(clock, &metrics),
         engines(clock),
-        completions(engines),
-        status(devices, engines) {}
+        completions(engines, governor, clock),
+        status(devices, engines, governor, clock) {}
 
   SteadyClock clock;
   const Workspace workspace;
   const PlacementOptions placement;
   const DeviceRegistry devices;
   Metrics metrics;
+  Governor governor;
   EngineRegistry engines;
   CompletionService completions;
   StatusService status;
@@ -87,8 +89,9 @@ Status add_model(Server& server, const std::string& model) {
   for (const std::string& reason : prepared.plan.why) {
     log::info("plan", {{"model", prepared.source.name}, {"why", reason}});
   }
-  const TextEngineOptions options =
+  TextEngineOptions options =
       engine_options(server.workspace, prepared, server.placement, &server.metrics);
+  options.governor = &server.governor;
   return server.engines.add(
       options.model, [options, &server](const LoadProgress& progress, std::stop_token stop) {
         return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
@@ -129,7 +132,7 @@ void announce(const Server& server, const ListenAddress& address) {
 void drain(Server& server) {
   log::info("draining", {});
   server.stopping = true;
-  server.status.set_state(ServerState::kDraining, "the server was told to stop");
+  server.status.set_draining("the server was told to stop");
   const TimePoint deadline = server.clock.now() + kDrainLimit;
   server.engines.drain(deadline);
   HttpServer::stop(deadline);
@@ -141,7 +144,8 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
   options.address = address.address;
   options.port = address.port;
   const Status status = HttpServer::run(
-      options, {&server.completions, &server.status, &server.engines, &server.metrics},
+      options,
+      {&server.completions, &server.status, &server.engines, &server.governor, &server.metrics},
       [&](std::uint16_t port) {
         signals.on_first([&server] { drain(server); });
         announcer = std::jthread(

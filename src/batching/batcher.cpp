@@ -17,6 +17,9 @@ namespace {
 constexpr auto kIdlePoll = std::chrono::milliseconds(5);
 constexpr auto kBusyPoll = std::chrono::milliseconds(50);
 
+// Between two signs of life to whoever waits in a pause: intermediaries close silent connections.
+constexpr Duration kNotice = std::chrono::seconds(15);
+
 constexpr Duration kShortestRetry = std::chrono::seconds(1);
 constexpr Duration kLongestRetry = std::chrono::minutes(1);
 
@@ -45,13 +48,16 @@ std::unexpected<Refusal> refuse(Error error, Submission submission) {
 }
 
 // Why a request that waits must not wait any longer.
-std::optional<Error> reason_to_leave(const QueuedRequest& waiting, TimePoint now) {
+std::optional<Error> reason_to_leave(const QueuedRequest& waiting, TimePoint now, Duration paused) {
   const GenerationRequest& request = waiting.submission.request;
   if (request.cancel.stop_requested()) {
     return Error{ErrorCode::kCancelled, "[batcher] cancelled in the queue"};
   }
-  if (request.deadline && now >= *request.deadline) {
+  if (request.deadline && now - paused >= *request.deadline) {
     return Error{ErrorCode::kDeadline, "[batcher] a start before the deadline: still in the queue"};
+  }
+  if (request.start_by && now >= *request.start_by) {
+    return Error{ErrorCode::kUnavailable, "[batcher] a start within the wait: still in the queue"};
   }
   if (waiting.submission.sink->state() == SinkState::kGone) {
     return Error{ErrorCode::kCancelled, "[batcher] a reader: it has left"};
@@ -89,6 +95,8 @@ class Batcher::Impl {
   struct Work {
     std::vector<std::pair<QueuedRequest, Error>> leaving;  // the queue
     std::vector<Scheduler::WriteJob> writing;
+    std::vector<std::shared_ptr<ResponseSink>> waiting;  // in a pause
+    std::string why;
   };
 
   // As much as can go to the pipeline goes: on whichever thread makes that possible, so that
@@ -109,6 +117,11 @@ class Batcher::Impl {
   void show(const BatcherStatus& status);
   void wait() REQUIRES(mu_);
   void sweep(TimePoint now, Work& work) REQUIRES(mu_);
+  void note_pause(TimePoint now, Work& work) REQUIRES(mu_);
+  bool runs() const { return options_.governor == nullptr || options_.governor->runs(); }
+  Duration paused_time() const {
+    return options_.governor == nullptr ? Duration(0) : options_.governor->paused_time();
+  }
   void wake() REQUIRES(mu_) {
     woken_ = true;
     work_.notify_one();
@@ -131,7 +144,8 @@ class Batcher::Impl {
   bool stopping_ GUARDED_BY(mu_) = false;
 
   // The batcher's thread only.
-  BatcherStatus shown_;  // what the metrics were told last
+  std::optional<TimePoint> noticed_;  // when those who wait in this pause were told last
+  BatcherStatus shown_;               // what the metrics were told last
 
   std::unique_ptr<Pipeline> pipeline_;  // constant after start()
   std::thread thread_;
@@ -212,6 +226,8 @@ std::expected<void, Refusal> Batcher::Impl::submit(Submission submission) {
   if (auto error = reason_to_refuse(submission)) {
     return refuse(*std::move(error), std::move(submission));
   }
+  // From now on it is compared with the time that was not paused.
+  if (auto& deadline = submission.request.deadline) *deadline -= paused_time();
   queue_.push({std::move(submission), now});
   pump();
   wake();
@@ -276,7 +292,7 @@ void Batcher::Impl::pump() {
 }
 
 void Batcher::Impl::submit_steps() {
-  while (scheduler_.steps_in_flight() < options_.groups) {
+  while (scheduler_.steps_in_flight() < options_.groups && runs()) {
     auto input = scheduler_.plan(clock_.now());
     if (!input) return;
     auto step = pipeline_->submit(*std::move(input));
@@ -320,8 +336,8 @@ void Batcher::Impl::wait() {
   if (all_told()) {
     while (!woken_) work_.wait(mu_);
   } else if (!woken_) {
-    const Duration poll =
-        scheduler_.steps_in_flight() > 0 ? Duration(kBusyPoll) : Duration(kIdlePoll);
+    const bool idle = scheduler_.steps_in_flight() == 0 && runs();
+    const Duration poll = idle ? Duration(kIdlePoll) : Duration(kBusyPoll);
     work_.wait_until(mu_, std::chrono::steady_clock::now() + poll);
   }
   woken_ = false;
@@ -331,17 +347,33 @@ Batcher::Impl::Work Batcher::Impl::wait_for_work() {
   MutexLock lock(mu_);
   wait();
   Work work;
-  sweep(clock_.now(), work);
+  const TimePoint now = clock_.now();
+  sweep(now, work);
+  note_pause(now, work);
   work.writing = scheduler_.take_news();
   return work;
 }
 
+// Whoever waits is told why at the beginning of a pause, and then every so often.
+void Batcher::Impl::note_pause(TimePoint now, Work& work) {
+  if (runs()) return noticed_.reset();
+  if (noticed_ && now - *noticed_ < kNotice) return;
+  noticed_ = now;
+  work.why = options_.governor->state().why;
+  work.waiting = scheduler_.open_sinks();
+  (void)queue_.remove_if([&](const QueuedRequest& waiting) {
+    work.waiting.push_back(waiting.submission.sink);
+    return false;
+  });
+}
+
 void Batcher::Impl::sweep(TimePoint now, Work& work) {
   if (end_with_) scheduler_.end_all(*end_with_);
-  scheduler_.sweep(now);
+  const Duration paused = paused_time();
+  scheduler_.sweep(now, paused);
   std::vector<Error> reasons;
   auto removed = queue_.remove_if([&, end_with = end_with_](const QueuedRequest& waiting) {
-    auto reason = end_with ? end_with : reason_to_leave(waiting, now);
+    auto reason = end_with ? end_with : reason_to_leave(waiting, now, paused);
     if (reason) reasons.push_back(*reason);
     return reason.has_value();
   });
@@ -351,6 +383,7 @@ void Batcher::Impl::sweep(TimePoint now, Work& work) {
 }
 
 void Batcher::Impl::do_work(Work& work) {
+  for (const auto& sink : work.waiting) sink->on_waiting(work.why);
   for (const auto& [request, error] : work.leaving) tell_error(request, error);
   for (Scheduler::WriteJob& job : work.writing) {
     job.outcome =

@@ -13,6 +13,7 @@
 #include "obs/metrics.h"
 #include "pipeline/pipeline.h"
 #include "request/generation_request.h"
+#include "resource/governor.h"
 
 namespace gogrid {
 
@@ -30,6 +31,8 @@ struct BatcherOptions {
   bool prefix_reuse = true;
   bool can_truncate = true;  // false for recurrent models: reuse only whole sequences
   Duration slow_reader_limit = std::chrono::seconds(60);  // held so long, a sequence is cancelled
+  Governor* governor =
+      nullptr;  // asked before each step; must outlive the batcher; null: never pauses
   Metrics* metrics = nullptr;  // must outlive the batcher; null: nothing is measured
   std::string model = {};      // label of its metrics
 };

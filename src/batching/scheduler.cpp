@@ -491,9 +491,17 @@ void Scheduler::on_written(Sequence& sequence, const StreamWriter::Outcome& outc
   release_if_ended(sequence);
 }
 
-void Scheduler::sweep(TimePoint now) {
+std::vector<std::shared_ptr<ResponseSink>> Scheduler::open_sinks() const {
+  std::vector<std::shared_ptr<ResponseSink>> sinks;
   for (const auto& sequence : sequences_) {
-    sequence->look_around(now, options_.slow_reader_limit);
+    if (!sequence->told()) sinks.push_back(sequence->sink());
+  }
+  return sinks;
+}
+
+void Scheduler::sweep(TimePoint now, Duration paused) {
+  for (const auto& sequence : sequences_) {
+    sequence->look_around(now, paused, options_.slow_reader_limit);
     release_if_ended(*sequence);
   }
 }

@@ -53,7 +53,7 @@ class Scheduler {
   std::vector<WriteJob> take_news();
   void on_written(Sequence& sequence, const StreamWriter::Outcome& outcome, TimePoint now);
   // Looks for cancelled, late, slow and gone.
-  void sweep(TimePoint now);
+  void sweep(TimePoint now, Duration paused = Duration(0));
   void end_all(const Error& error);
   // Hands out the sequences whose sinks were told the end.
   std::vector<std::unique_ptr<Sequence>> remove_ended();
@@ -61,6 +61,8 @@ class Scheduler {
   std::size_t steps_in_flight() const { return steps_.size(); }
   // Whose sinks have not been told the end.
   std::size_t open_sequences() const;
+  // Of those who have not been told their end.
+  std::vector<std::shared_ptr<ResponseSink>> open_sinks() const;
   // Tokens that a sequence may have, prompt and all.
   std::uint32_t context() const { return context_; }
   // Fills the counters (not `waiting` of the queue).

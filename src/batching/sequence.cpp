@@ -51,15 +51,18 @@ void Sequence::end(Error error) {
   if (!ended()) error_ = std::move(error);
 }
 
-void Sequence::look_around(TimePoint now, Duration slow_reader_limit) {
+void Sequence::look_around(TimePoint now, Duration paused, Duration slow_reader_limit) {
   if (ended()) return;
   if (request_.cancel.stop_requested()) {
     return end({ErrorCode::kCancelled, "[batcher] cancelled"});
   }
-  if (request_.deadline && now >= *request_.deadline) {
+  if (request_.deadline && now - paused >= *request_.deadline) {
     return end({ErrorCode::kDeadline,
                 std::format("[batcher] an end before the deadline: {} tokens were made in time",
                             generated())});
+  }
+  if (request_.start_by && !first_step_ && now >= *request_.start_by) {
+    return end({ErrorCode::kUnavailable, "[batcher] a start within the wait: none"});
   }
   note_state(sink_->state(), now);
   if (held() && now - *held_since_ >= slow_reader_limit) {

@@ -56,6 +56,7 @@ class Sequence {
   bool ended() const { return finish_.has_value() || error_.has_value(); }
   // The sink has been told the end.
   bool told() const { return told_; }
+  const std::shared_ptr<ResponseSink>& sink() const { return sink_; }
   OutputSpec output_spec() const;
 
   // Its first rows go off, `cached` tokens of the prompt were reused. What counts is the first
@@ -65,8 +66,8 @@ class Sequence {
   void accept(TokenEvent event, std::uint32_t context, TimePoint now);
   void end(Error error);
   // Ends it if it was cancelled, is past its deadline, or has a reader that is gone or too slow;
-  // holds it while the reader is slow.
-  void look_around(TimePoint now, Duration slow_reader_limit);
+  // holds it while the reader is slow. `paused`: time that does not count for the deadline.
+  void look_around(TimePoint now, Duration paused, Duration slow_reader_limit);
 
   // A slow reader gets nothing until it reads on, but for the end.
   bool has_news() const { return !told_ && ((!unwritten_.empty() && !held()) || ended()); }

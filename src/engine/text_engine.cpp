@@ -117,6 +117,7 @@ BatcherOptions batcher_options(const TextEngineOptions& options, const ModelProf
   result.queue_capacity = options.queue_capacity;
   result.prefix_reuse = options.prefix_reuse;
   result.can_truncate = !profile.recurrent;
+  result.governor = options.governor;
   result.metrics = options.metrics;
   result.model = options.model;
   return result;

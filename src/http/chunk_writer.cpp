@@ -1,5 +1,6 @@
 #include "http/chunk_writer.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace gogrid {
@@ -67,6 +68,11 @@ void ChunkWriter::end(const Usage& usage, std::string& out) {
 
 void ChunkWriter::error(const Error& error, std::string& out) {
   out += "data: " + error_body(error) + "\n\n";
+}
+
+void ChunkWriter::comment(std::string text, std::string& out) {
+  std::ranges::replace_if(text, [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  out += ": " + text + "\n\n";
 }
 
 }  // namespace gogrid

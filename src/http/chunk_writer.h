@@ -23,6 +23,8 @@ class ChunkWriter {
   void finish(std::uint32_t choice, FinishReason reason, std::string& out);
   void end(const Usage& usage, std::string& out);
   static void error(const Error& error, std::string& out);
+  // A line that readers of events skip: it keeps the connection alive and tells people why.
+  static void comment(std::string text, std::string& out);
 
  private:
   struct Choice {

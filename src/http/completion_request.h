@@ -11,7 +11,8 @@ namespace gogrid {
 enum class CompletionKind : std::uint8_t { kChat, kText };
 
 struct CompletionRequest {
-  CompletionQuestion question;  // request_id, principal, deadline and cancel are the server's to set
+  CompletionQuestion
+      question;  // request_id, principal, deadline and cancel are the server's to set
   bool stream = false;
   bool include_usage = false;  // stream_options.include_usage
 };

@@ -17,24 +17,26 @@ namespace {
 constexpr std::size_t kWorkerQueue = 1024;
 constexpr std::size_t kLargeQueue = 16;  // seconds each
 constexpr const char* kTimeoutHeader = "X-GoGrid-Timeout";
+constexpr const char* kWaitHeader = "X-GoGrid-Wait";
+constexpr Duration kMaxWait = std::chrono::hours(24);
 
 AnswerHead head_of(CompletionKind kind, const CompletionQuestion& question) {
   const char* prefix = kind == CompletionKind::kChat ? "chatcmpl-" : "cmpl-";
   return {kind, prefix + random_hex(12), question.model, std::time(nullptr)};
 }
 
-// Seconds that the client will wait, at most the server's own limit.
-Result<Duration> timeout_of(const drogon::HttpRequestPtr& request, Duration limit) {
-  const std::string& text = request->getHeader(kTimeoutHeader);
-  if (text.empty()) return limit;
+// Seconds in a header, at most `limit`; empty without it.
+Result<std::optional<Duration>> seconds_of(const drogon::HttpRequestPtr& request,
+                                           const char* header, Duration limit) {
+  const std::string& text = request->getHeader(header);
+  if (text.empty()) return std::nullopt;
   double seconds = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   const double most = std::chrono::duration<double>(limit).count();
   if (error != std::errc{} || end != text.data() + text.size() || !(seconds > 0.0)) {
-    return fail(
-        ErrorCode::kInvalidArgument,
-        std::string(kTimeoutHeader) + ": expected seconds, more than 0, got " + text.substr(0, 40),
-        kTimeoutHeader);
+    return fail(ErrorCode::kInvalidArgument,
+                std::string(header) + ": expected seconds, more than 0, got " + text.substr(0, 40),
+                header);
   }
   return std::chrono::duration_cast<Duration>(
       std::chrono::duration<double>(std::min(seconds, most)));
@@ -96,13 +98,16 @@ Status CompletionRoutes::prepare_and_start(Job& job) {
   if (!job.link->connected()) {
     return fail(ErrorCode::kCancelled, "the client left before its turn");
   }
-  GOGRID_ASSIGN_OR_RETURN(const Duration timeout, timeout_of(request, options_.request_timeout));
-  const TimePoint deadline = job.arrived + timeout;
+  GOGRID_ASSIGN_OR_RETURN(const auto timeout,
+                          seconds_of(request, kTimeoutHeader, options_.request_timeout));
+  GOGRID_ASSIGN_OR_RETURN(const auto wait, seconds_of(request, kWaitHeader, kMaxWait));
+  const TimePoint deadline = job.arrived + timeout.value_or(options_.request_timeout);
   if (SteadyClock().now() > deadline) {
     return fail(ErrorCode::kDeadline, "the deadline passed before the request's turn came");
   }
   GOGRID_ASSIGN_OR_RETURN(auto parsed, parse_completion_request(job.kind, request->body()));
   parsed.question.deadline = deadline;
+  parsed.question.wait = wait;
   parsed.question.request_id = job.exchange->request_id();
   parsed.question.cancel = job.link->gone();
   return parsed.stream ? start_stream(job, std::move(parsed)) : start_whole(job, std::move(parsed));

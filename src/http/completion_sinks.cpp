@@ -68,8 +68,10 @@ void StreamSink::write_events() {
       writer_.delta(delta->first, delta->second, text);
     } else if (const auto* finish = std::get_if<1>(&event)) {
       writer_.finish(finish->first, finish->second, text);
+    } else if (const auto* outcome = std::get_if<2>(&event)) {
+      end(*outcome, text);
     } else {
-      end(std::get<2>(event), text);
+      ChunkWriter::comment("paused: " + std::get<3>(event).why, text);
     }
   }
   write(std::move(text));
@@ -104,6 +106,10 @@ SinkState StreamSink::on_delta(std::uint32_t choice, Delta delta) {
   const std::size_t size = size_of(delta);
   push(std::pair(choice, std::move(delta)), size);
   return state();
+}
+
+void StreamSink::on_waiting(const std::string& why) {
+  if (state() == SinkState::kMore) push(Waiting{why}, kEventCost + why.size());
 }
 
 void StreamSink::on_choice_finished(std::uint32_t choice, const Finish& finish) {

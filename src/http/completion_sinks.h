@@ -41,13 +41,17 @@ class StreamSink final : public CompletionSink, public std::enable_shared_from_t
   void open(drogon::ResponseStreamPtr stream);
 
   SinkState on_delta(std::uint32_t choice, Delta delta) override;
+  void on_waiting(const std::string& why) override;
   void on_choice_finished(std::uint32_t choice, const Finish& finish) override;
   void on_done(const Result<Usage>& outcome) override;
   SinkState state() const override;
 
  private:
+  struct Waiting {
+    std::string why;
+  };
   using Event = std::variant<std::pair<std::uint32_t, Delta>,
-                             std::pair<std::uint32_t, FinishReason>, Result<Usage>>;
+                             std::pair<std::uint32_t, FinishReason>, Result<Usage>, Waiting>;
 
   void push(Event event, std::size_t size);
   // The connection's thread.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "http/admin_request.h"
 #include "http/status_json.h"
 #include "obs/log.h"
 
@@ -31,6 +32,21 @@ std::string metrics_text(const HttpServices& services) {
     }
   }
   return services.metrics->expose();
+}
+
+// A page in somebody's browser can send a form to any address, but JSON only to one that allows it:
+// so what changes something wants to be called JSON.
+Status check_is_json(const drogon::HttpRequestPtr& request) {
+  if (request->getHeader("content-type").starts_with(kJsonType)) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              std::string("Content-Type: ") + kJsonType + " expected, got '" +
+                  request->getHeader("content-type").substr(0, 60) + "'",
+              "Content-Type");
+}
+
+Result<PauseQuestion> pause_question(const drogon::HttpRequestPtr& request) {
+  GOGRID_RETURN_IF_ERROR(check_is_json(request));
+  return parse_pause_request(request->body());
 }
 
 }  // namespace
@@ -59,7 +75,7 @@ void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback&
 }
 
 void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
-  static constexpr std::array<Route, 8> kTable{
+  static constexpr std::array<Route, 10> kTable{
       {{"/v1/chat/completions", drogon::Post, &Routes::chat},
        {"/v1/completions", drogon::Post, &Routes::text},
        {"/v1/models", drogon::Get, &Routes::models},
@@ -67,6 +83,8 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
        {"/healthz", drogon::Get, &Routes::health},
        {"/readyz", drogon::Get, &Routes::ready},
        {"/admin/v1/status", drogon::Get, &Routes::status},
+       {"/admin/v1/pause", drogon::Post, &Routes::pause},
+       {"/admin/v1/resume", drogon::Post, &Routes::resume},
        {kModelPrefix, drogon::Get, &Routes::model}}};
   const std::string& path = request->path();
   auto found = std::ranges::find(kTable, path, &Route::path);
@@ -131,6 +149,22 @@ void Routes::ready(const std::shared_ptr<Exchange>& exchange) {
   if (services_.status->ready()) return exchange->reply(R"({"status":"ready"})");
   exchange->refuse(
       {ErrorCode::kUnavailable, "not every model is ready: see /admin/v1/status", {}, {}});
+}
+
+void Routes::pause(const std::shared_ptr<Exchange>& exchange) {
+  const auto question = pause_question(exchange->request());
+  if (!question) return exchange->refuse(question.error());
+  const auto until = question->seconds
+                         ? std::optional<TimePoint>(SteadyClock().now() + *question->seconds)
+                         : std::nullopt;
+  services_.governor->pause(PauseReason::kOperator, question->why, until);
+  status(exchange);
+}
+
+void Routes::resume(const std::shared_ptr<Exchange>& exchange) {
+  if (auto json = check_is_json(exchange->request()); !json) return exchange->refuse(json.error());
+  services_.governor->resume(PauseReason::kOperator);
+  status(exchange);
 }
 
 void Routes::status(const std::shared_ptr<Exchange>& exchange) {

@@ -42,6 +42,8 @@ class Routes {
   void health(const std::shared_ptr<Exchange>& exchange);
   void ready(const std::shared_ptr<Exchange>& exchange);
   void status(const std::shared_ptr<Exchange>& exchange);
+  void pause(const std::shared_ptr<Exchange>& exchange);
+  void resume(const std::shared_ptr<Exchange>& exchange);
 
   const HttpServices services_;
   const std::shared_ptr<ConnectionGuard> guard_;

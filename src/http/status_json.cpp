@@ -1,5 +1,7 @@
 #include "http/status_json.h"
 
+#include <chrono>
+#include <format>
 #include <nlohmann/json.hpp>
 
 namespace gogrid {
@@ -83,6 +85,12 @@ Json card_of(const ModelStatus& model) {
   return card;
 }
 
+// "2026-11-24T03:00:00Z".
+std::string utc_after(Duration left) {
+  const auto then = std::chrono::system_clock::now() + left;
+  return std::format("{:%FT%TZ}", std::chrono::ceil<std::chrono::seconds>(then));
+}
+
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -91,6 +99,7 @@ std::string dump(const Json& json) {
 
 std::string status_json(const StatusReport& report) {
   Json json{{"state", name_of(report.state)}, {"why", report.why}, {"until", nullptr}};
+  if (report.resumes_in) json["until"] = utc_after(*report.resumes_in);
   json["devices"] = Json::array();
   for (const Device& device : report.devices) json["devices"].push_back(json_of(device));
   json["models"] = Json::array();

@@ -40,6 +40,8 @@ struct Metrics::State {
       "gogrid_tokens_total", "Tokens by model and kind: prompt, cached (of prompt), completion");
   prometheus::Family<prometheus::Counter>& preemptions =
       counter("gogrid_preemptions_total", "Sequences that gave up their KV space and began again");
+  prometheus::Family<prometheus::Counter>& pauses =
+      counter("gogrid_pauses_total", "Times that work was paused, by reason");
   prometheus::Family<prometheus::Gauge>& streams =
       gauge("gogrid_streams", "Sequences running and waiting");
   prometheus::Family<prometheus::Gauge>& stage_busy =
@@ -63,6 +65,9 @@ void Metrics::count_request(std::string_view route, int http_status) {
 }
 void Metrics::count_throttled(std::string_view reason) {
   state_->throttled.Add({{"reason", std::string(reason)}}).Increment();
+}
+void Metrics::count_pause(std::string_view reason) {
+  state_->pauses.Add({{"reason", std::string(reason)}}).Increment();
 }
 void Metrics::count_tokens(std::string_view model, std::uint64_t prompt, std::uint64_t cached,
                            std::uint64_t completion) {

@@ -31,7 +31,8 @@ class Metrics {
                    double waiting);  // gogrid_streams{model,state}
   void set_stage(std::string_view model, std::string_view device, std::string_view layers,
                  double busy_seconds, double estimated_bytes,
-                 double actual_bytes);  // gogrid_stage_busy_seconds, gogrid_stage_bytes{kind}
+                 double actual_bytes);        // gogrid_stage_busy_seconds, gogrid_stage_bytes{kind}
+  void count_pause(std::string_view reason);  // gogrid_pauses_total{reason}
   void count_preemption(std::string_view model,
                         std::uint64_t by);  // gogrid_preemptions_total{model}
 

@@ -20,7 +20,8 @@ struct GenerationRequest {
   SamplingSpec sampling;
   std::uint32_t max_tokens = 0;   // > 0
   std::vector<std::string> stop;  // ends before the first of these in the text; they are not sent
-  std::optional<TimePoint> deadline;  // kDeadline after it
+  std::optional<TimePoint> deadline;  // kDeadline after it; pauses (Governor) do not count
+  std::optional<TimePoint> start_by;  // kUnavailable when it still waits then
   std::stop_token cancel;             // looked at once a step
 };
 

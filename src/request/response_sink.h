@@ -63,6 +63,8 @@ class ResponseSink {
   virtual SinkState on_delta(Delta delta) = 0;
   virtual void on_finish(const Finish& finish) = 0;
   virtual void on_error(const Error& error, const Usage& so_far) = 0;
+  // Nothing comes for a while, and why: now and then while work is paused.
+  virtual void on_waiting(const std::string& why) { (void)why; }
   // Polled for sequences that are slow, and for all once a step. Thread-safe.
   virtual SinkState state() const = 0;
 };

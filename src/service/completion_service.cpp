@@ -11,6 +11,11 @@
 namespace gogrid {
 namespace {
 
+// When to come back to a pause whose end nobody knows, and at all.
+constexpr Duration kRetryOpenPause = std::chrono::seconds(30);
+constexpr Duration kShortestRetry = std::chrono::seconds(1);
+constexpr Duration kLongestRetry = std::chrono::hours(1);
+
 std::uint64_t random_seed() {
   const std::string digits = random_hex(8);
   std::uint64_t seed = 0;
@@ -35,6 +40,11 @@ class Fanout {
     if (done_) return SinkState::kGone;
     touched_ = true;
     return sink_->on_delta(choice, std::move(delta));
+  }
+
+  void on_waiting(const std::string& why) {
+    MutexLock lock(mu_);
+    if (!done_) sink_->on_waiting(why);
   }
 
   void on_finish(std::uint32_t choice, const Finish& finish, bool counts_prompt) {
@@ -102,6 +112,10 @@ class ChoiceSink final : public ResponseSink {
   SinkState on_delta(Delta delta) override {
     if (!echo_.empty()) delta.text.insert(0, std::exchange(echo_, {}));
     return fanout_->on_delta(choice_, std::move(delta));
+  }
+  // One sign of life for the question: its first choice gives it.
+  void on_waiting(const std::string& why) override {
+    if (choice_ == 0) fanout_->on_waiting(why);
   }
   void on_finish(const Finish& finish) override {
     if (!echo_.empty()) on_delta({});
@@ -233,13 +247,31 @@ GenerationRequest make_request(const CompletionQuestion& question, const Prompt&
 
 }  // namespace
 
-CompletionService::CompletionService(EngineRegistry& engines) : engines_(engines) {}
+CompletionService::CompletionService(EngineRegistry& engines, const Governor& governor,
+                                     const Clock& clock)
+    : engines_(engines), governor_(governor), clock_(clock) {}
+
+Result<std::optional<TimePoint>> CompletionService::start_by(
+    const CompletionQuestion& question) const {
+  const GovernorState state = governor_.state();
+  if (!state.paused) return std::nullopt;
+  const TimePoint now = clock_.now();
+  if (question.wait && (!state.until || *state.until <= now + *question.wait)) {
+    return now + *question.wait;
+  }
+  const Duration left = state.until ? *state.until - now : kRetryOpenPause;
+  Error error{ErrorCode::kUnavailable, "[completion_service] paused: " + state.why, {}, {}};
+  error.retry_after =
+      std::chrono::ceil<std::chrono::milliseconds>(std::clamp(left, kShortestRetry, kLongestRetry));
+  return std::unexpected(std::move(error));
+}
 
 Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
                                                    std::shared_ptr<CompletionSink> sink) {
   GOGRID_RETURN_IF_ERROR(validate(question.sampling));
   GOGRID_ASSIGN_OR_RETURN(const std::uint32_t choices, count_choices(question));
   GOGRID_ASSIGN_OR_RETURN(const auto engine, engines_.find(question.model));
+  GOGRID_ASSIGN_OR_RETURN(const auto start_by, this->start_by(question));
   GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
   GOGRID_ASSIGN_OR_RETURN(const auto prompts, prepare(*engine, question));
   const std::uint64_t seed = question.seed ? *question.seed : random_seed();
@@ -252,6 +284,7 @@ Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
           .sink = std::make_shared<ChoiceSink>(fanout, choice, copy == 0, prompt.echo)};
       submission.request.sampling.seed = seed + copy;
       submission.request.deadline = question.deadline;
+      submission.request.start_by = start_by;
       submission.request.cancel = fanout->cancelled();
       auto accepted = engine->generate(std::move(submission));
       if (accepted) continue;

@@ -15,6 +15,7 @@
 #include "engine/engine_registry.h"
 #include "model/chat_template.h"
 #include "request/response_sink.h"
+#include "resource/governor.h"
 
 namespace gogrid {
 
@@ -31,8 +32,9 @@ struct CompletionQuestion {
   std::optional<std::uint32_t> max_tokens;  // absent: what the context leaves
   std::uint32_t n = 1;                      // choices per prompt
   std::vector<std::string> stop;
-  bool echo = false;                // completions: the prompt before the text
+  bool echo = false;                  // completions: the prompt before the text
   std::optional<TimePoint> deadline;  // steady; for all choices
+  std::optional<Duration> wait;       // for a pause to end; absent: refused at once while paused
   std::stop_token cancel;
 };
 
@@ -43,6 +45,8 @@ class CompletionSink {
  public:
   virtual ~CompletionSink() = default;
   virtual SinkState on_delta(std::uint32_t choice, Delta delta) = 0;
+  // Nothing comes for a while, and why: now and then while work is paused.
+  virtual void on_waiting(const std::string& why) { (void)why; }
   virtual void on_choice_finished(std::uint32_t choice, const Finish& finish) = 0;
   // Exactly once, last: after all choices finished (usage summed; the prompt counted once), or with
   // the first error (the other choices are cancelled and silent by then).
@@ -66,15 +70,21 @@ class Completions {
                                           std::shared_ptr<CompletionSink> sink) = 0;
 };
 
-// By the engines of this process.
+// By the engines of this process. While `governor` pauses, kUnavailable with the
+// reason, unless the question can wait for as long.
 class CompletionService final : public Completions {
  public:
-  explicit CompletionService(EngineRegistry& engines);
+  CompletionService(EngineRegistry& engines, const Governor& governor, const Clock& clock);
   Result<StartedCompletion> start(CompletionQuestion question,
                                   std::shared_ptr<CompletionSink> sink) override;
 
  private:
+  // What a start must not wait beyond; empty when it need not wait at all.
+  Result<std::optional<TimePoint>> start_by(const CompletionQuestion& question) const;
+
   EngineRegistry& engines_;
+  const Governor& governor_;
+  const Clock& clock_;
 };
 
 }  // namespace gogrid

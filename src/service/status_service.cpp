@@ -1,5 +1,6 @@
 #include "service/status_service.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace gogrid {
@@ -16,16 +17,29 @@ std::string_view name_of(ServerState state) {
   return "running";
 }
 
-StatusService::StatusService(const DeviceRegistry& devices, const EngineRegistry& engines)
-    : devices_(devices), engines_(engines) {}
+StatusService::StatusService(const DeviceRegistry& devices, const EngineRegistry& engines,
+                             const Governor& governor, const Clock& clock)
+    : devices_(devices), engines_(engines), governor_(governor), clock_(clock) {}
+
+void StatusService::tell_state(StatusReport& report) const {
+  {
+    MutexLock lock(mu_);
+    if (draining_) {
+      report.state = ServerState::kDraining;
+      report.why = *draining_;
+      return;
+    }
+  }
+  const GovernorState governor = governor_.state();
+  if (!governor.paused) return;
+  report.state = ServerState::kPaused;
+  report.why = governor.why;
+  if (governor.until) report.resumes_in = std::max(*governor.until - clock_.now(), Duration(0));
+}
 
 StatusReport StatusService::report() const {
   StatusReport report;
-  {
-    MutexLock lock(mu_);
-    report.state = state_;
-    report.why = why_;
-  }
+  tell_state(report);
   report.devices = devices_.devices();
   report.models = engines_.list();
   for (const ModelStatus& model : report.models) {
@@ -38,17 +52,14 @@ StatusReport StatusService::report() const {
 }
 
 bool StatusService::ready() const {
-  {
-    MutexLock lock(mu_);
-    if (state_ != ServerState::kRunning) return false;
-  }
-  return engines_.ready();
+  StatusReport report;
+  tell_state(report);
+  return report.state == ServerState::kRunning && engines_.ready();
 }
 
-void StatusService::set_state(ServerState state, std::string why) {
+void StatusService::set_draining(std::string why) {
   MutexLock lock(mu_);
-  state_ = state;
-  why_ = std::move(why);
+  draining_ = std::move(why);
 }
 
 }  // namespace gogrid

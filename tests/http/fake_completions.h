@@ -20,6 +20,7 @@ namespace gogrid::testing {
 //   "breaking"   two words, then kUnavailable
 //   "late"       kDeadline, nothing else
 //   "preparing"  as "words", but start() does not come back while `held`
+//   "waiting"    as "words", after a notice that it waits
 //   "throwing"   an exception
 //   others       refused: by code name ("exhausted", "does_not_fit", …), else kNotFound
 class FakeCompletions final : public Completions {
@@ -35,8 +36,9 @@ class FakeCompletions final : public Completions {
     }
     if (const auto refusal = refusal_of(question.model)) return std::unexpected(*refusal);
     const std::uint32_t choices = question.n;
-    if (question.model == "words" || question.model == "preparing" || question.model == "late" ||
-        question.model == "breaking") {
+    if (question.model == "waiting") sink->on_waiting("as asked");
+    if (question.model == "words" || question.model == "preparing" || question.model == "waiting" ||
+        question.model == "late" || question.model == "breaking") {
       answer(question, *sink);
       return StartedCompletion{choices};
     }
@@ -71,7 +73,8 @@ class FakeCompletions final : public Completions {
   }
 
   static std::optional<Error> refusal_of(const std::string& model) {
-    for (const char* known : {"words", "preparing", "endless", "hanging", "breaking", "late"}) {
+    for (const char* known :
+         {"words", "preparing", "waiting", "endless", "hanging", "breaking", "late"}) {
       if (model == known) return std::nullopt;
     }
     for (std::size_t i = 0; i < kErrorCodeCount; ++i) {

@@ -63,7 +63,8 @@ class TestServer {
   TestServer()
       : devices_(*DeviceRegistry::detect({}, clock_)),
         engines_(clock_),
-        status_(devices_, engines_) {
+        governor_(clock_, &metrics),
+        status_(devices_, engines_, governor_, clock_) {
     std::ofstream(folder() / "secret.txt") << "secret";
     std::filesystem::current_path(folder());
     (void)engines_.add("broken", [](const LoadProgress&, std::stop_token) {
@@ -71,7 +72,7 @@ class TestServer {
     });
     std::promise<std::uint16_t> listening;
     thread_ = std::jthread([&] {
-      const HttpServices services{&completions, &status_, &engines_, &metrics};
+      const HttpServices services{&completions, &status_, &engines_, &governor_, &metrics};
       const auto status = HttpServer::run(small_options(), services,
                                           [&](std::uint16_t port) { listening.set_value(port); });
       ended_well_ = status.has_value();
@@ -86,6 +87,7 @@ class TestServer {
   const TemporaryFolder folder_;
   const DeviceRegistry devices_;
   EngineRegistry engines_;
+  Governor governor_;
   StatusService status_;
   std::uint16_t port_ = 0;
   bool ended_well_ = false;

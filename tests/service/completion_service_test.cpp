@@ -26,9 +26,10 @@ class CompletionServiceTest : public ::testing::Test {
  protected:
   void SetUp() override { load(tiny_.options()); }
 
-  void load(const TextEngineOptions& options) {
+  void load(TextEngineOptions options) {
+    options.governor = &governor_;
     engines_ = std::make_unique<EngineRegistry>(clock_);
-    service_ = std::make_unique<CompletionService>(*engines_);
+    service_ = std::make_unique<CompletionService>(*engines_, governor_, clock_);
     ASSERT_TRUE(engines_->add("tiny", [&, options](const auto& progress, std::stop_token stop) {
       return TinyEngine::load(options, factory_, clock_, progress, stop);
     }));
@@ -69,6 +70,7 @@ class CompletionServiceTest : public ::testing::Test {
 
   const TinyEngine tiny_;
   const SteadyClock clock_;
+  Governor governor_{clock_};
   std::shared_ptr<Latch> hang_;       // when set, the stage hangs in it
   std::atomic<bool> broken_ = false;  // when set, the stage fails
   Mutex mu_;
@@ -312,6 +314,33 @@ TEST_F(CompletionServiceTest, ADeadlineIsThatOfEveryChoice) {
   const auto sink = ask(std::move(asked));
   ASSERT_FALSE(outcome_);
   EXPECT_EQ(outcome_.error().code, ErrorCode::kDeadline);
+}
+
+TEST_F(CompletionServiceTest, WhilePausedNewQuestionsAreRefusedAndToldWhenToComeBack) {
+  governor_.pause(PauseReason::kOperator, "a film", clock_.now() + std::chrono::seconds(90));
+  const Error paused = refusal(question(Texts{"a"}));
+  EXPECT_EQ(paused.code, ErrorCode::kUnavailable);
+  EXPECT_THAT(paused.message, HasSubstr("a film"));
+  EXPECT_GT(*paused.retry_after, std::chrono::seconds(80));
+  EXPECT_LE(*paused.retry_after, std::chrono::seconds(90));
+  CompletionQuestion patient = question(Texts{"a"});
+  patient.wait = std::chrono::seconds(60);  // not enough
+  EXPECT_EQ(refusal(patient).code, ErrorCode::kUnavailable);
+  governor_.pause(PauseReason::kOperator, "a film", {});
+  EXPECT_EQ(refusal(question(Texts{"a"})).retry_after, std::chrono::seconds(30));
+  governor_.resume(PauseReason::kOperator);
+  ask(question(Texts{"a"}));
+  EXPECT_TRUE(outcome_);
+}
+
+TEST_F(CompletionServiceTest, WhoCanWaitWaitsForThePauseToEnd) {
+  governor_.pause(PauseReason::kOperator, "a film", clock_.now() + std::chrono::milliseconds(200));
+  CompletionQuestion patient = question(Texts{"a"});
+  patient.wait = std::chrono::seconds(30);
+  const TimePoint begin = clock_.now();
+  ask(patient);
+  EXPECT_TRUE(outcome_);
+  EXPECT_GE(clock_.now() - begin, std::chrono::milliseconds(150));
 }
 
 TEST_F(CompletionServiceTest, ASecondQuestionReusesThePrefixAndSaysSo) {

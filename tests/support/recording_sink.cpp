@@ -21,6 +21,13 @@ class RecordingSink::Entered {
   RecordingSink& sink_;
 };
 
+void RecordingSink::on_waiting(const std::string& why) {
+  const Entered entered(*this);
+  MutexLock lock(mu_);
+  if (ends_ > 0) ++calls_after_end_;
+  notices_.push_back(why);
+}
+
 SinkState RecordingSink::on_delta(Delta delta) {
   const Entered entered(*this);
   MutexLock lock(mu_);
@@ -97,6 +104,11 @@ std::vector<Token> RecordingSink::tokens() const {
   std::vector<Token> tokens;
   for (const TokenEvent& event : events()) tokens.push_back(event.chosen.token);
   return tokens;
+}
+
+std::vector<std::string> RecordingSink::notices() const {
+  MutexLock lock(mu_);
+  return notices_;
 }
 
 std::vector<std::string> RecordingSink::deltas() const {

@@ -19,6 +19,7 @@ class RecordingSink final : public ResponseSink {
   SinkState on_delta(Delta delta) override;
   void on_finish(const Finish& finish) override;
   void on_error(const Error& error, const Usage& so_far) override;
+  void on_waiting(const std::string& why) override;
   SinkState state() const override { return state_.load(); }
 
   void set_state(SinkState state) { state_.store(state); }
@@ -32,6 +33,7 @@ class RecordingSink final : public ResponseSink {
   std::vector<Token> tokens() const;
   std::vector<TokenEvent> events() const;
   std::vector<std::string> deltas() const;
+  std::vector<std::string> notices() const;  // that it waits
   std::optional<Finish> finish() const;
   std::optional<Error> error() const;
   Usage error_usage() const;
@@ -49,6 +51,7 @@ class RecordingSink final : public ResponseSink {
   mutable Mutex mu_;
   mutable CondVar changed_;
   std::vector<Delta> deltas_ GUARDED_BY(mu_);
+  std::vector<std::string> notices_ GUARDED_BY(mu_);
   std::optional<Finish> finish_ GUARDED_BY(mu_);
   std::optional<Error> error_ GUARDED_BY(mu_);
   Usage error_usage_ GUARDED_BY(mu_);

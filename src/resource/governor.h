@@ -1,0 +1,67 @@
+// Whether to compute now: one answer to all who ask for rest.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "obs/metrics.h"
+
+namespace gogrid {
+
+// Who asks; the first of those who do is named.
+enum class PauseReason : std::uint8_t { kOperator, kSchedule, kOwner, kLoad };
+inline constexpr std::size_t kPauseReasons = 4;
+std::string_view name_of(PauseReason reason);  // "operator", …
+
+struct GovernorState {
+  bool paused = false;
+  std::string why;                 // for people; empty while running
+  std::optional<TimePoint> until;  // empty while paused: until somebody resumes
+};
+
+// Work goes on while nobody asks for a pause; each reason has one, which a later one of the same
+// reason replaces. Asked before every step, so that a pause begins at a step's end.
+//
+// Thread-safe. `clock` and `metrics` (may be null) must outlive it.
+class Governor {
+ public:
+  explicit Governor(const Clock& clock, Metrics* metrics = nullptr);
+
+  // Until then, or until resume() when empty. A time that has passed is no pause.
+  void pause(PauseReason reason, std::string why, std::optional<TimePoint> until) EXCLUDES(mu_);
+  // False when it was not paused for that reason.
+  bool resume(PauseReason reason) EXCLUDES(mu_);
+
+  GovernorState state() const EXCLUDES(mu_);
+  // Lock-free while nobody asks for a pause.
+  bool runs() const;
+  // All pauses so far, this one too. Deadlines of requests stand still meanwhile.
+  Duration paused_time() const EXCLUDES(mu_);
+
+ private:
+  struct Request {
+    std::string why;
+    std::optional<TimePoint> until;
+  };
+
+  // Ends what is over at `now`.
+  void settle(TimePoint now) const REQUIRES(mu_);
+  bool any() const REQUIRES(mu_);
+
+  const Clock& clock_;
+  Metrics* const metrics_;
+  mutable Mutex mu_;
+  mutable std::array<std::optional<Request>, kPauseReasons> requests_ GUARDED_BY(mu_);
+  mutable std::optional<TimePoint> since_ GUARDED_BY(mu_);  // of this pause
+  mutable Duration before_ GUARDED_BY(mu_){0};              // all pauses that are over
+  mutable std::atomic<bool> asked_{false};                  // any request, perhaps over
+};
+
+}  // namespace gogrid
