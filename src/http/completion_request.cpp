@@ -133,12 +133,16 @@ bool is_empty(const Json& value) {
   return (value.is_array() || value.is_object()) && value.empty();
 }
 
+bool is_text(const Json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+
 Status refuse_unsupported(const Json& body) {
   for (const char* name :
        {"tools", "functions", "function_call", "audio", "prediction", "suffix",
         "web_search_options", "grammar", "json_schema", "guided_json", "guided_regex"}) {
     const Json* field = given(body, name);
-    if (field != nullptr && !is_empty(*field) && *field != "" && *field != "none")
+    if (field != nullptr && !is_empty(*field) && !is_text(*field, "") && !is_text(*field, "none"))
       return unsupported(name);
   }
   if (const Json* choice = given(body, "tool_choice");

@@ -227,8 +227,8 @@ Status Parser::read_keys() {
     if (key.empty()) return corrupt(inside.text() + ": expected a name: it is empty");
     if (!is_printable(key)) return corrupt(where.text() + ": expected printable characters");
     GOGRID_ASSIGN_OR_RETURN(const GgufType type, read_type(where));
-    GOGRID_ASSIGN_OR_RETURN(GgufValue value, read_value(type, where));
-    out_.metadata.emplace_back(key, std::move(value));
+    GOGRID_ASSIGN_OR_RETURN(const GgufValue value, read_value(type, where));
+    out_.metadata.emplace_back(key, value);
   }
   const auto name_of = [&](std::uint32_t i) { return out_.metadata[i].first; };
   if (const auto twice = index_by_name(n_keys_, name_of, out_.metadata_by_name)) {

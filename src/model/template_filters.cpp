@@ -254,9 +254,9 @@ Value map_filter(const Call& call) {
     std::string storage;
     const std::string_view path = view_text(attribute->value, storage, call.budget);
     for (const Value& item : call.items()) {
-      Value found = path_of(item, path, call.budget);
+      const Value found = path_of(item, path, call.budget);
       const bool absent = is_undefined(found) && otherwise != call.arguments.named.end();
-      out.push_back(absent ? otherwise->value : std::move(found));
+      out.push_back(absent ? otherwise->value : found);
     }
     return make_list(std::move(out), call.budget);
   }

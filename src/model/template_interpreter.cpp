@@ -192,7 +192,7 @@ class Interpreter {
       return;
     }
     for (Entry& entry : entries) {
-      if (entry.name == statement.names[1]) entry.value = std::move(value);
+      if (entry.name == statement.names[1]) entry.value = value;
     }
   }
 

@@ -245,11 +245,11 @@ Value entries_method(const std::vector<Entry>& entries, const Call& call) {
   std::vector<Value> out;
   for (const Entry& entry : entries) {
     call.budget.spend_steps();
-    Value key = call.name == "values" ? Value() : key_of(entry, call.budget);
+    const Value key = call.name == "values" ? Value() : key_of(entry, call.budget);
     if (call.name == "items") {
-      out.push_back(make_list({std::move(key), entry.value}, call.budget));
+      out.push_back(make_list({key, entry.value}, call.budget));
     } else {
-      out.push_back(call.name == "keys" ? std::move(key) : entry.value);
+      out.push_back(call.name == "keys" ? key : entry.value);
     }
   }
   return make_list(std::move(out), call.budget);
@@ -284,7 +284,7 @@ Value range_function(Arguments& arguments, Budget& budget) {
 // The date in the server's time zone, as the template formats it.
 Value strftime_function(Arguments& arguments, Budget& budget) {
   const ArgumentReader reader("strftime_now", arguments);
-  const std::string format = reader.text(0, "format");
+  const std::string& format = reader.text(0, "format");
   if (format.size() > 256 || format.contains('\0')) reader.refuse("format", "at most 256 bytes");
   budget.spend_steps(format.size());
   const std::time_t now = std::time(nullptr);

@@ -33,8 +33,8 @@ class PolicyStore {
   std::vector<PolicySetting> changes() const EXCLUDES(mu_);
 
   // In force when it returns, and on the disk. kInvalidArgument with all that is wrong, and then
-  // nothing changed; kIo, kNotFound when it cannot be kept, and then nothing changed either. `who` is for the
-  // log.
+  // nothing changed; kIo, kNotFound when it cannot be kept, and then nothing changed either. `who`
+  // is for the log.
   Result<Snapshot> change(std::span<const PolicySetting> settings, std::string_view who)
       EXCLUDES(mu_);
   // Back to what was configured.
