@@ -80,6 +80,7 @@ TEST(DrmClients, OfNoProcAtAllAreNotKnown) {
   const gogrid::testing::TemporaryFolder empty;
   const DrmScan scan = scan_drm_clients(empty.path(), kOwn);
   EXPECT_THAT(scan.users, IsEmpty());
+  EXPECT_EQ(scan.hidden, 1U);
   EXPECT_FALSE(scan.complete());
 }
 

@@ -81,6 +81,13 @@ TEST(DrmUsage, CountsCyclesWhereTheDriverTellsNoTime) {
   EXPECT_EQ(usage.use_of(kGpu)->others, 500'000U) << "2000 cycles of four engines of 1000 each";
 }
 
+TEST(DrmUsage, SharesTimeAmongTheEnginesOfOneName) {
+  DrmEngine before = busy(0);
+  DrmEngine now = busy(1000);
+  before.capacity = now.capacity = 2;
+  EXPECT_EQ(engine_share(before, now, std::chrono::seconds(1)), 500'000U);
+}
+
 TEST(DrmUsage, CountsAClientFromItsSecondLook) {
   DrmUsage usage;
   usage.look(scan_of({}), at_ms(0));

@@ -169,6 +169,19 @@ TEST_F(TelemetryTest, WaitsOnlyOnceForADriverThatHangs) {
   EXPECT_EQ(scripts_[0].asked, 1) << "nor asked twice";
 }
 
+TEST_F(TelemetryTest, AsksOnceForAllWhoAskedWhileTheDriverWasSilent) {
+  Telemetry& telemetry = start();
+  scripts_[0].blocked = true;
+  telemetry.read(kMaxAge, Duration(0));
+  scripts_[0].wait_until_asked(1);
+  for (int i = 0; i < 5; ++i) telemetry.read(kMaxAge, Duration(0));
+  scripts_[0].unblock();
+  while (telemetry.read(kMaxAge, milliseconds(1))->gpus.empty()) {
+  }
+  telemetry_.reset();
+  EXPECT_EQ(scripts_[0].asked, 1);
+}
+
 TEST_F(TelemetryTest, DoesNotServeWhatWasOldWhenItCame) {
   scripts_[0].clock = &clock_;
   scripts_[0].takes = Duration(seconds(2)).count();
