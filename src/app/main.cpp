@@ -25,6 +25,7 @@ constexpr const char* kSpinCount = "10000";
 
 void restart_with_short_spin(char** argv) {
   if (std::getenv(kSpinVariable) != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet
   if (::setenv(kSpinVariable, kSpinCount, 1) != 0) return;
   ::execv("/proc/self/exe", argv);
   // Without /proc the program still works, only slower beside other load.
