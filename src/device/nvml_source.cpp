@@ -8,11 +8,13 @@ namespace {
 
 // A driver that claims more GPUs is not believed.
 constexpr unsigned kMaxGpus = 64;
-// The driver samples each process every 1/6 to 1 s, by the kind of GPU: what is older than this is
-// not what the GPU does now.
-constexpr std::uint64_t kUseWindowUs = 1'000'000;
-// Below this, a GPU may well be busy with nobody's work: the driver's own.
-constexpr Millionths kNobodysWork = 100'000;
+// The driver samples each process every 1/6 to 1 s, by the kind of GPU, and hands the sample out
+// late: with less, a process that works now is missed now and then. What is older is not what it
+// does now.
+constexpr std::uint64_t kUseWindowUs = 2'000'000;
+// The GPU and its processes are sampled at different times: only more than this between them is
+// work of somebody whose sample is missing.
+constexpr Millionths kUnexplained = 200'000;
 
 std::uint64_t system_wall_us() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -45,6 +47,13 @@ std::optional<Bytes> memory_of(std::span<const NvmlProcess> processes, unsigned 
   return found == processes.end() ? Bytes{0} : found->memory;
 }
 
+// Whether NVML is to be unloaded until the next look: some GPU may sleep, and none is in our use.
+bool lets_sleep(const std::map<std::string, GpuPower>& power, const SourceReading& reading) {
+  return std::ranges::any_of(power, [](const auto& gpu) { return gpu.second.may_sleep; }) &&
+         std::ranges::none_of(reading.gpus,
+                              [](const GpuReading& gpu) { return gpu.memory_own.value_or(0) > 0; });
+}
+
 }  // namespace
 
 UseSplit split_use(std::span<const NvmlProcessUse> uses, unsigned own_pid) {
@@ -54,13 +63,25 @@ UseSplit split_use(std::span<const NvmlProcessUse> uses, unsigned own_pid) {
   return {millionths_of_percent(own), millionths_of_percent(others)};
 }
 
+void fill_split(GpuReading& gpu, UseSplit split) {
+  gpu.busy_by_own = split.own;
+  gpu.busy_by_others = split.others;
+  if (gpu.busy.value_or(0) <= split.own + split.others + kUnexplained) return;
+  // Whose it is, nobody knows: ours must not pass for others', nor theirs for nobody's.
+  if (split.own == 0) gpu.busy_by_own.reset();
+  if (split.others == 0) gpu.busy_by_others.reset();
+  gpu.notes.emplace_back(
+      "use by process is at least this: the GPU is busier than the processes that the driver "
+      "names");
+}
+
 NvmlSource::NvmlSource(NvmlOptions options, const Clock& clock)
     : options_(with_defaults(std::move(options))), clock_(clock) {}
 
 Status NvmlSource::connect() {
   if (library_) return {};
   const TimePoint now = clock_.now();
-  if (last_try_ && now - *last_try_ < options_.retry) return std::unexpected(*last_fault_);
+  if (last_fault_ && now - *last_try_ < options_.retry) return std::unexpected(*last_fault_);
   last_try_ = now;
   auto opened = NvmlLibrary::open(options_.library);
   if (!opened) {
@@ -68,6 +89,7 @@ Status NvmlSource::connect() {
     return std::unexpected(std::move(opened).error());
   }
   library_ = *std::move(opened);
+  last_fault_.reset();
   return {};
 }
 
@@ -97,7 +119,11 @@ SourceReading NvmlSource::read() {
     reading.fault = std::move(reason);
   }
   if (!status) reading.fault = status.error();
-  if (library_ && reading.fault) disconnect(*reading.fault);
+  if (library_ && reading.fault) {
+    disconnect(*reading.fault);
+  } else if (lets_sleep(power_, reading)) {
+    library_.reset();
+  }
   std::ranges::sort(reading.gpus, {}, &GpuReading::id);
   return reading;
 }
@@ -105,19 +131,43 @@ SourceReading NvmlSource::read() {
 // Fills in the GPUs that answer; `lost` gets the reasons of those that do not, by address. An
 // error: none could be asked.
 Status NvmlSource::look_at_all(SourceReading& reading, std::map<std::string, Error>& lost) {
+  power_ = read_nvidia_power(options_.root);
+  report_resting(reading);
+  if (!power_.empty() && reading.gpus.size() == power_.size()) return {};
   GOGRID_RETURN_IF_ERROR(connect());
   GOGRID_ASSIGN_OR_RETURN(const unsigned count, library_->count());
   for (unsigned index = 0; index < std::min(count, kMaxGpus); ++index) {
+    const auto address = addresses_.find(index);
+    const bool known = address != addresses_.end();
+    if (known && std::ranges::contains(reading.gpus, address->second, &GpuReading::id)) continue;
     auto gpu = look(index);
     if (gpu) {
+      // One whose index was not known yet was woken to tell it.
+      std::erase_if(reading.gpus, [&](const GpuReading& other) { return other.id == gpu->id; });
       reading.gpus.push_back(*std::move(gpu));
       continue;
     }
-    const auto address = addresses_.find(index);
-    if (address != addresses_.end()) lost.insert_or_assign(address->second, gpu.error());
+    if (known) lost.insert_or_assign(address->second, gpu.error());
     reading.fault = std::move(gpu).error();
   }
   return {};
+}
+
+// GPUs that sleep, or that nobody holds awake but the moment since their last use.
+void NvmlSource::report_resting(SourceReading& reading) const {
+  for (const auto& [address, power] : power_) {
+    // While NVML is loaded, it is what holds them.
+    if (!power.asleep && !(power.may_sleep && power.unused && !library_)) continue;
+    GpuReading gpu;
+    gpu.id = address;
+    gpu.vendor = "nvidia";
+    gpu.name = power.name;
+    const auto known = identities_.find(address);
+    if (known != identities_.end()) gpu = known->second;
+    gpu.busy = gpu.busy_by_own = gpu.busy_by_others = 0;
+    gpu.notes.emplace_back("memory and temperature unknown: the GPU sleeps, and is not woken");
+    reading.gpus.push_back(std::move(gpu));
+  }
 }
 
 Result<GpuReading> NvmlSource::look(unsigned index) {
@@ -182,14 +232,7 @@ Status NvmlSource::read_use(nvml::Device device, GpuReading& gpu) const {
   const std::uint64_t since_us = now_us - std::min(now_us, kUseWindowUs);
   return take(library_->process_use(device, since_us), gpu, "use by process",
               [&](const std::vector<NvmlProcessUse>& uses) {
-                if (uses.empty() && gpu.busy.value_or(0) > kNobodysWork) {
-                  gpu.notes.emplace_back(
-                      "use by process unknown: the GPU is busy and the driver names nobody");
-                  return;
-                }
-                const UseSplit split = split_use(uses, options_.own_pid);
-                gpu.busy_by_own = split.own;
-                gpu.busy_by_others = split.others;
+                fill_split(gpu, split_use(uses, options_.own_pid));
               });
 }
 

@@ -1,5 +1,6 @@
 #include "device/small_file.h"
 
+#include <algorithm>
 #include <charconv>
 #include <span>
 
@@ -50,6 +51,18 @@ Result<std::int64_t> parse_number(std::string_view text, std::string_view where)
   if (error == std::errc() && end == digits.data() + digits.size()) return value;
   return fail(ErrorCode::kCorrupt, "[sysfs] expected a number in " + std::string(where) + ": \"" +
                                        std::string(digits.substr(0, 40)) + "\"");
+}
+
+std::string uevent_value(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=') {
+      return std::string(line.substr(key.size() + 1));
+    }
+  }
+  return {};
 }
 
 }  // namespace gogrid

@@ -23,4 +23,7 @@ Result<std::int64_t> read_number(const std::filesystem::path& path);
 // Pure part of it: a decimal number with an optional sign, and white space at the end alone.
 Result<std::int64_t> parse_number(std::string_view text, std::string_view where);
 
+// The value of "KEY=value" among the lines of a uevent file; "" where there is none.
+std::string uevent_value(std::string_view text, std::string_view key);
+
 }  // namespace gogrid

@@ -15,19 +15,6 @@ constexpr std::size_t kMaxHwmonFolders = 16;
 // amdgpu has edge, junction and memory, in this order; xe begins with the second.
 constexpr int kMaxSensors = 4;
 
-// The value of "KEY=value" among the lines of a uevent file.
-std::string uevent_value(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == '=') {
-      return std::string(line.substr(key.size() + 1));
-    }
-  }
-  return {};
-}
-
 // "card0", not "card0-DP-1" (an output of it) nor "renderD128" (the same card again).
 bool is_card_name(std::string_view name) {
   if (!name.starts_with("card") || name.size() == 4) return false;

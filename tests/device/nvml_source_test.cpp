@@ -6,12 +6,14 @@
 #include <fstream>
 
 #include "device/fake_nvml/loaded.h"
+#include "device/gpu_machine.h"
 #include "support/manual_clock.h"
 #include "support/temporary_folder.h"
 
 namespace gogrid {
 namespace {
 
+using gogrid::testing::GpuMachine;
 using gogrid::testing::LoadedNvml;
 using gogrid::testing::ManualClock;
 using gogrid::testing::TemporaryFolder;
@@ -29,13 +31,26 @@ class NvmlSourceTest : public ::testing::Test {
  protected:
   NvmlSource source(bool host_pids = true) {
     return NvmlSource({.library = fake_.path(),
+                       .root = machine_.root(),
                        .own_pid = kOwn,
                        .host_pids = host_pids,
                        .wall_us = [] { return kWallUs; }},
                       clock_);
   }
 
+  // GPU `index` of the fake, as sysfs tells of it.
+  void has_power(unsigned index, const std::string& control, const std::string& status,
+                 const std::string& users) {
+    const std::string device =
+        "sys/bus/pci/drivers/nvidia/0001:" + std::to_string(40 + index) + ":00.0";
+    machine_.put(device + "/uevent", "DRIVER=nvidia\nPCI_ID=10DE:2684\n");
+    machine_.put(device + "/power/control", control + "\n");
+    machine_.put(device + "/power/runtime_status", status + "\n");
+    machine_.put(device + "/power/runtime_usage", users + "\n");
+  }
+
   LoadedNvml fake_;
+  GpuMachine machine_;
   ManualClock clock_;
 };
 
@@ -61,7 +76,7 @@ TEST_F(NvmlSourceTest, TellsOwnUseFromOthers) {
 }
 
 TEST_F(NvmlSourceTest, DoesNotTakeOldUseForPresentUse) {
-  fake_.add_process(0, kOther, 0, 80, kWallUs - 1'500'000);
+  fake_.add_process(0, kOther, 0, 80, kWallUs - 2'000'000);
   const SourceReading reading = source().read();
   EXPECT_EQ(reading.gpus.at(0).busy_by_others, 0U);
 }
@@ -71,7 +86,7 @@ TEST_F(NvmlSourceTest, DoesNotCallABusyGpuIdleBecauseNobodyIsNamed) {
   const GpuReading gpu = source().read().gpus.at(0);
   EXPECT_EQ(gpu.busy, 550'000U);
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
-  EXPECT_THAT(gpu.notes, Contains(HasSubstr("names nobody")));
+  EXPECT_THAT(gpu.notes, Contains(HasSubstr("busier than the processes")));
 }
 
 TEST_F(NvmlSourceTest, InAContainerTellsOwnFromOthersByNoNumber) {
@@ -185,7 +200,10 @@ TEST_F(NvmlSourceTest, AsksNoMoreThanOnceAMinuteAfterAFailure) {
 
 TEST_F(NvmlSourceTest, FindsALibraryThatIsInstalledLater) {
   const TemporaryFolder folder;
-  NvmlSource nvml({.library = folder / "libnvidia-ml.so.1", .own_pid = kOwn, .host_pids = true},
+  NvmlSource nvml({.library = folder / "libnvidia-ml.so.1",
+                   .root = folder.path(),
+                   .own_pid = kOwn,
+                   .host_pids = true},
                   clock_);
   EXPECT_THAT(nvml.read().fault.value().message, HasSubstr("is the NVIDIA driver installed?"));
   std::filesystem::create_symlink(fake_.path(), folder / "libnvidia-ml.so.1");
@@ -206,17 +224,120 @@ TEST_F(NvmlSourceTest, KeepsEveryGpuListedWhenTheDriverGoes) {
   EXPECT_THAT(reading.gpus[0].notes, Contains(HasSubstr("not initialized")));
 }
 
+TEST_F(NvmlSourceTest, DoesNotWakeAGpuThatSleeps) {
+  has_power(0, "auto", "suspended", "0");
+  const SourceReading reading = source().read();
+  ASSERT_THAT(reading.gpus, SizeIs(1));
+  EXPECT_EQ(reading.gpus[0].id, "0001:40:00.0");
+  EXPECT_EQ(reading.gpus[0].name, "nvidia 10DE:2684");
+  EXPECT_EQ(reading.gpus[0].busy, 0U);
+  EXPECT_EQ(reading.gpus[0].busy_by_others, 0U);
+  EXPECT_EQ(reading.gpus[0].memory_used, std::nullopt);
+  EXPECT_FALSE(reading.fault);
+  EXPECT_EQ(fake_->inits, 0) << "NVML was not even loaded";
+}
+
+TEST_F(NvmlSourceTest, KeepsNoGpuAwakeThatMaySleep) {
+  has_power(0, "auto", "active", "1");
+  NvmlSource nvml = source();
+  EXPECT_EQ(nvml.read().gpus.at(0).name, "NVIDIA Fake 0");
+  EXPECT_EQ(fake_->shutdowns, 1) << "unloaded after the look";
+  has_power(0, "auto", "active", "0");
+  const GpuReading resting = nvml.read().gpus.at(0);
+  EXPECT_EQ(resting.name, "NVIDIA Fake 0");
+  EXPECT_EQ(resting.busy, 0U);
+  EXPECT_EQ(fake_->inits, 1) << "nobody uses it: it is about to sleep";
+  has_power(0, "auto", "active", "1");
+  fake_->gpu_percent = 70;
+  fake_.add_process(0, kOther, 100, 70, kWallUs - 1000);
+  EXPECT_EQ(nvml.read().gpus.at(0).busy_by_others, 700'000U) << "somebody does again";
+  EXPECT_EQ(fake_->inits, 2);
+}
+
+TEST_F(NvmlSourceTest, StaysLoadedWhileThisProcessUsesAGpuThatMaySleep) {
+  has_power(0, "auto", "active", "1");
+  fake_.add_process(0, kOwn, 100);
+  NvmlSource nvml = source();
+  nvml.read();
+  nvml.read();
+  EXPECT_EQ(fake_->inits, 1);
+  EXPECT_EQ(fake_->shutdowns, 0);
+}
+
+TEST_F(NvmlSourceTest, StaysLoadedForAGpuThatNeverSleeps) {
+  has_power(0, "on", "active", "0");
+  NvmlSource nvml = source();
+  nvml.read();
+  nvml.read();
+  EXPECT_EQ(fake_->inits, 1);
+}
+
+TEST_F(NvmlSourceTest, AsksTheOneGpuAndLetsTheOtherSleep) {
+  fake_->gpus = 2;
+  fake_->gpu_percent = 30;
+  has_power(0, "auto", "active", "1");
+  has_power(1, "auto", "active", "1");
+  NvmlSource nvml = source();
+  nvml.read();
+  has_power(1, "auto", "suspended", "0");
+  fake_->lost_gpu = 1;  // would say so if it were asked
+  const SourceReading reading = nvml.read();
+  ASSERT_THAT(reading.gpus, SizeIs(2));
+  EXPECT_EQ(reading.gpus[0].busy, 300'000U);
+  EXPECT_EQ(reading.gpus[1].busy, 0U);
+  EXPECT_FALSE(reading.fault);
+}
+
+TEST_F(NvmlSourceTest, ListsAGpuOnceThatWasWokenToTellItsName) {
+  fake_->gpus = 2;
+  has_power(0, "auto", "active", "1");
+  has_power(1, "auto", "suspended", "0");
+  EXPECT_THAT(source().read().gpus, SizeIs(2));
+}
+
 TEST(NvmlSource, OfAHalfLibraryKnowsMemoryAndSaysWhatIsMissing) {
   LoadedNvml fake("half");
   fake->memory_used = 7;
   const ManualClock clock;
-  NvmlSource nvml({.library = fake.path(), .own_pid = kOwn, .host_pids = true}, clock);
+  const TemporaryFolder root;
+  NvmlSource nvml({.library = fake.path(), .root = root.path(), .own_pid = kOwn, .host_pids = true},
+                  clock);
   const GpuReading gpu = nvml.read().gpus.at(0);
   EXPECT_EQ(gpu.memory_used, 7U);
   EXPECT_EQ(gpu.busy, std::nullopt);
   EXPECT_EQ(gpu.celsius, std::nullopt);
   EXPECT_EQ(gpu.partitioned, false) << "a driver without the function has no such GPU";
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("nvmlDeviceGetTemperature: the driver has no such")));
+}
+
+TEST(FillSplit, KnowsBothWhereTheyExplainTheGpu) {
+  GpuReading gpu;
+  gpu.busy = 900'000;
+  fill_split(gpu, {.own = 0, .others = 700'000});
+  EXPECT_EQ(gpu.busy_by_own, 0U);
+  EXPECT_EQ(gpu.busy_by_others, 700'000U);
+  EXPECT_THAT(gpu.notes, IsEmpty());
+}
+
+TEST(FillSplit, TakesAMissingSampleForUnknownRatherThanIdle) {
+  GpuReading own_seen;
+  own_seen.busy = 950'000;
+  fill_split(own_seen, {.own = 600'000, .others = 0});
+  EXPECT_EQ(own_seen.busy_by_own, 600'000U);
+  EXPECT_EQ(own_seen.busy_by_others, std::nullopt);
+  EXPECT_THAT(own_seen.notes, SizeIs(1));
+  GpuReading others_seen;
+  others_seen.busy = 950'000;
+  fill_split(others_seen, {.own = 0, .others = 600'000});
+  EXPECT_EQ(others_seen.busy_by_own, std::nullopt);
+  EXPECT_EQ(others_seen.busy_by_others, 600'000U) << "at least";
+}
+
+TEST(FillSplit, BelievesTheDriverWhereTheGpusOwnFigureIsUnknown) {
+  GpuReading gpu;
+  fill_split(gpu, {.own = 0, .others = 0});
+  EXPECT_EQ(gpu.busy_by_own, 0U);
+  EXPECT_EQ(gpu.busy_by_others, 0U);
 }
 
 TEST(SplitUse, NeverTellsMoreThanTheWhole) {

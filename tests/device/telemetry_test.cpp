@@ -11,6 +11,7 @@
 #include "device/gpu_sources.h"
 #include "device/nvml_source.h"
 #include "support/manual_clock.h"
+#include "support/temporary_folder.h"
 
 namespace gogrid {
 namespace {
@@ -314,9 +315,11 @@ TEST_F(TelemetryTest, LetsOneThreadAtATimeIntoADriver) {
 TEST(TelemetryOfNvml, BlocksNobodyWhileTheDriverBlocks) {
   LoadedNvml fake;
   ManualClock clock;
+  const gogrid::testing::TemporaryFolder root;
   std::vector<std::unique_ptr<GpuSource>> sources;
   sources.push_back(std::make_unique<NvmlSource>(
-      NvmlOptions{.library = fake.path(), .own_pid = 1, .host_pids = true}, clock));
+      NvmlOptions{.library = fake.path(), .root = root.path(), .own_pid = 1, .host_pids = true},
+      clock));
   Telemetry telemetry(std::move(sources), clock);
   EXPECT_EQ(telemetry.read(kMaxAge, kLong)->gpus.at(0).memory_used, 0U);
   fake->blocked = true;
