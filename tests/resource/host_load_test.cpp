@@ -2,6 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <functional>
+#include <thread>
+#include <vector>
 
 #include "resource/fake_root.h"
 
@@ -9,6 +19,7 @@ namespace gogrid {
 namespace {
 
 using testing::FakeRoot;
+using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 using testing::process_stat;
 
@@ -76,6 +87,77 @@ TEST(HostLoad, OfThisMachineIsReadForReal) {
   HostLoadReader reader;
   const HostLoad load = reader.read();
   EXPECT_TRUE(load.memory_of_others.has_value()) << load.memory_of_others.error();
+}
+
+// What one look after another finds on this machine.
+HostLoad load_while(const std::function<void()>& something) {
+  HostLoadReader reader;
+  reader.read();
+  something();
+  return reader.read();
+}
+
+void sleep_for(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
+
+double cpu_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// A process that computes until it is killed, or for 10 s.
+[[noreturn]] void spin() {
+  ::alarm(10);
+  std::atomic<unsigned> turns = 0;
+  while (true) ++turns;
+}
+
+TEST(HostLoad, OurOwnThreadsAreNotOthers) {
+  double used = -cpu_seconds();
+  const auto begin = std::chrono::steady_clock::now();
+  const HostLoad load = load_while([] {
+    const double end = cpu_seconds() + 0.4;
+    while (cpu_seconds() < end) {
+    }
+  });
+  used += cpu_seconds();
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  ASSERT_TRUE(load.cpu.has_value()) << load.cpu.error();
+  const double cores = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  EXPECT_GE(load.cpu->own.number(), 0.8 * used / (passed.count() * cores));
+  EXPECT_LE(load.cpu->others.number(), 1.001 - load.cpu->own.number());
+}
+
+TEST(HostLoad, AProcessThatWeStartedIsOurs) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) spin();
+  const HostLoad load = load_while([] { sleep_for(500ms); });
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  ASSERT_TRUE(load.cpu.has_value()) << load.cpu.error();
+  const double cores = static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  EXPECT_GT(load.cpu->own.number() * cores, 0.05) << "of a core";
+  EXPECT_LE(load.cpu->others.number(), 1.001 - load.cpu->own.number());
+}
+
+TEST(HostLoad, AForeignProcessIsOthers) {
+  // A child of a child that has ended is nobody's we know.
+  const pid_t group = ::fork();
+  ASSERT_GE(group, 0);
+  if (group == 0) {
+    ::setpgid(0, 0);
+    for (long core = ::sysconf(_SC_NPROCESSORS_ONLN); core > 0; --core) {
+      if (::fork() == 0) spin();
+    }
+    ::_exit(0);
+  }
+  ::waitpid(group, nullptr, 0);
+  const HostLoad load = load_while([] { sleep_for(500ms); });
+  ::kill(-group, SIGKILL);
+  ASSERT_TRUE(load.cpu.has_value()) << load.cpu.error();
+  EXPECT_GT(load.cpu->others.number(), 0.5);
+  EXPECT_LT(load.cpu->own.number(), 0.3);
 }
 
 }  // namespace
