@@ -20,9 +20,10 @@ build_packages=(
   libggml-dev libggml0-backend-vulkan mesa-vulkan-drivers libllama-dev
   libdrogon-dev libpq-dev libsqlite3-dev libmariadb-dev libhiredis-dev libyaml-cpp-dev libbrotli-dev libssl-dev
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
-  libsodium-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libsodium-dev libsystemd-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip)
-check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools)
+check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools
+  dbus-daemon python3-dbusmock)
 bench_packages=(llama.cpp-tools-extra libggml0-backend-rpc)
 # Being installed is not enough where a base system has an older one: its linker cannot link what g++-16 emits, and its
 # libraries are built for another standard library.
@@ -91,11 +92,15 @@ case "$VERSION_CODENAME" in
     if [ ! -e "$kSourceFile" ] || [ ! -e "$kPinFile" ]; then
       say "adds $kSourceFile ($mirror, suite $kSuite) and $kPinFile (priority 100: nothing else is upgraded)"
     fi ;;
+  *)
+    # The suite's base-files, once installed, lets Debian 12 and 13 call themselves Debian 14; their own packages still
+    # have the higher priority, and an older -dev package does not go with the suite's library.
+    if [ -e "$kPinFile" ]; then target_options=(-t "$kSuite"); fi ;;
 esac
 say "installs: ${missing[*]}"
 "$dry_run" && exit 0
 
-if [ "${#target_options[@]}" -gt 0 ]; then
+if [ -n "${mirror:-}" ]; then
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $kSuite" 'Components: main' \
     'Check-Valid-Until: no' "Signed-By: $keyring" | write_root "$kSourceFile"
