@@ -1,9 +1,11 @@
-# gogrid_layer(NAME [ABOVE layers...] [LINK PRIVATE|PUBLIC targets...])
-# One static library from src/NAME/*.cpp, include path src/. main.cpp belongs to the program.
+# gogrid_layer(NAME [ABOVE layers...] [EXCEPT files...] [LINK PRIVATE|PUBLIC targets...])
+# One static library from src/NAME/*.cpp but the files EXCEPT, include path src/. main.cpp belongs to the program.
 function(gogrid_layer name)
-  cmake_parse_arguments(arg "" "" "ABOVE;LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "" "ABOVE;EXCEPT;LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/app/main\\.cpp$")
+  list(TRANSFORM arg_EXCEPT PREPEND ${PROJECT_SOURCE_DIR}/src/${name}/)
+  list(REMOVE_ITEM sources ${arg_EXCEPT})
   list(TRANSFORM arg_ABOVE PREPEND gogrid_)
   if(sources)
     add_library(gogrid_${name} STATIC ${sources})
