@@ -42,7 +42,9 @@ Duration ChunkPacer::price(const Prices& prices, std::int32_t depth) {
   const auto before = measured_below(prices, *last);
   if (!before) return known.row;
   const Price& base = prices[*before];
-  const Duration slope = std::max((known.row - base.row) / (known.depth - base.depth), Duration(0));
+  // Two neighbours say little about a slope.
+  const std::int32_t distance = std::max(known.depth - base.depth, kShallow);
+  const Duration slope = std::max((known.row - base.row) / distance, Duration(0));
   return std::clamp(known.row + slope * (depth - known.depth), known.row / kMostGrowth,
                     known.row * kMostGrowth);
 }

@@ -376,7 +376,6 @@ void Scheduler::pace(const StepRecord& record, TimePoint now) {
     if (entry.rows.count > 1) depth = std::max(depth, entry.rows.first);
   }
   if (depth >= 0) pacer_.took(record.rows, depth, now - std::max(record.planned_at, last_result_));
-  last_result_ = now;
 }
 
 Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
@@ -390,7 +389,8 @@ Scheduler::StepRecord Scheduler::take_record(std::uint64_t step) {
 Status Scheduler::on_result(StepResult result, TimePoint now) {
   const StepRecord record = take_record(result.step);
   for (const StepEntry& entry : record.entries) --entry.sequence->in_flight;
-  pace(record, now);
+  if (result.output) pace(record, now);  // a refusal says nothing about rows
+  last_result_ = now;
   if (result.output) {
     exhausted_in_a_row_ = 0;
     apply(record, *result.output, now);

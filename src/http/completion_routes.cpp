@@ -15,7 +15,6 @@ namespace gogrid {
 namespace {
 
 constexpr std::size_t kWorkerQueue = 1024;
-constexpr std::size_t kLargeQueue = 16;  // seconds each
 constexpr const char* kTimeoutHeader = "X-GoGrid-Timeout";
 constexpr const char* kWaitHeader = "X-GoGrid-Wait";
 constexpr Duration kMaxWait = std::chrono::hours(24);
@@ -57,7 +56,7 @@ CompletionRoutes::CompletionRoutes(const HttpOptions& options, Completions& comp
     : options_(options),
       completions_(completions),
       bodies_(options.max_buffered),
-      large_bodies_(1, kLargeQueue),
+      large_bodies_(1, options.large_queue),
       workers_(options.worker_threads, kWorkerQueue) {}
 
 void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,

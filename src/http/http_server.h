@@ -18,10 +18,11 @@ struct HttpOptions {
   std::string address = "127.0.0.1";
   std::uint16_t port = 8080;  // 0: any free
   std::uint32_t io_threads = 1;
-  std::uint32_t worker_threads = 2;     // parsing, templates and tokenization
-  std::size_t large_body = 256 * kKiB;  // from here on one after the other, on a thread of its own
-  std::size_t max_head = 32 * kKiB;     // request line and headers: 431 above
-  std::size_t max_body = 8 * kMiB;      // 413 above
+  std::uint32_t worker_threads = 2;    // parsing, templates and tokenization
+  std::size_t large_body = 32 * kKiB;  // from here on one after the other, on a thread of its own
+  std::size_t large_queue = 256;       // of those: 503 above
+  std::size_t max_head = 32 * kKiB;    // request line and headers: 431 above
+  std::size_t max_body = 8 * kMiB;     // 413 above
   // Bodies that arrive or are being answered, of all connections together: 503 above.
   std::size_t max_buffered = 256 * kMiB;
   // Unsent bytes of one stream before its reader counts as slow, and its sequences are held.

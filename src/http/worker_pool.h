@@ -32,6 +32,8 @@ class WorkerPool {
         (*work)();
       } catch (const std::exception& error) {
         log::error("http_worker_threw", {{"what", std::string_view(error.what())}});
+      } catch (...) {
+        log::error("http_worker_threw", {{"what", std::string_view("not a std::exception")}});
       }
     }
   }

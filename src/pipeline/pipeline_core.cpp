@@ -171,14 +171,20 @@ std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
   }
 }
 
+TimePoint PipelineCore::rests_until(const Lane& lane) const {
+  if (!options_.compute_share || lane.done == TimePoint{}) return lane.done;
+  DutyCycle duty = lane.duty;
+  return duty.ran(lane.begun, lane.done, options_.compute_share(lane.status.device));
+}
+
 std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
   while (!ending_) {
     if (loading_ || lane.queue.empty()) {
       lane.work.wait(mu_);
       continue;
     }
-    const Duration rest = lane.rests_until - clock_.now();
-    if (rest <= Duration(0)) break;
+    const Duration rest = rests_until(lane) - clock_.now();
+    if (rest <= Duration(0) || closing_) break;
     lane.work.wait_until(mu_, std::chrono::steady_clock::now() + std::min(rest, tick_));
   }
   if (lane.state == LaneState::kLeftBehind) return nullptr;
@@ -199,9 +205,11 @@ void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
     const TimePoint now = clock_.now();
     const Duration busy = now - lane.since;
     lane.running.reset();
-    if (options_.compute_share) {
-      lane.rests_until = lane.duty.ran(lane.since, now, options_.compute_share(lane.status.device));
+    if (options_.compute_share && lane.done != TimePoint{}) {
+      lane.duty.ran(lane.begun, lane.done, options_.compute_share(lane.status.device));
     }
+    lane.begun = lane.since;
+    lane.done = now;
     lane.status.busy += busy;
     ++lane.status.steps;
     step->busy += busy;
@@ -383,7 +391,7 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
     }
     // A rest is not a hang.
     if (!lane.queue.empty() &&
-        now - std::max(lane.queue.front().since, lane.rests_until) > options_.transfer_deadline) {
+        now - std::max(lane.queue.front().since, rests_until(lane)) > options_.transfer_deadline) {
       Error error{ErrorCode::kDeadline,
                   std::format("a step taken over within {:.3g} s expected: it still waits",
                               seconds(options_.transfer_deadline))};

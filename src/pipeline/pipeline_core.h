@@ -96,8 +96,8 @@ class PipelineCore {
     TimePoint since;                       // last progress, begin of the step, begin of the end
     std::optional<std::uint64_t> running;  // number of the step in forward()
     std::deque<Queued> queue;
-    DutyCycle duty;
-    TimePoint rests_until;
+    DutyCycle duty;         // as it was before the last step
+    TimePoint begun, done;  // the last step
     StageStatus status;
     CondVar work;
   };
@@ -112,6 +112,8 @@ class PipelineCore {
     std::string failed_stage;
   };
 
+  // When the lane may compute again, by the share of now.
+  TimePoint rests_until(const Lane& lane) const REQUIRES(mu_);
   std::unique_ptr<Step> wait_for_step(Lane& lane) REQUIRES(mu_);
   void advance_or_answer(std::size_t index, std::unique_ptr<Step> step, StageOutput output,
                          std::vector<Answer>& answers) REQUIRES(mu_);

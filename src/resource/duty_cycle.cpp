@@ -8,8 +8,8 @@ namespace {
 
 __extension__ using Wide = __int128;
 
-// No rest is longer, whatever a step took: 2^62 ns.
-constexpr Wide kLongest = Wide{1} << 62;
+// No rest is longer, whatever steps took: 2^60 ns, so that sums do not overflow.
+constexpr Wide kLongest = Wide{1} << 60;
 
 Duration rest_for(Duration busy, Share share) {
   const std::uint32_t part = std::max(share.millionths(), 1U);

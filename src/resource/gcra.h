@@ -16,6 +16,7 @@ namespace gogrid {
 // limits nothing.
 struct Rate {
   static constexpr Duration kMaxInterval = std::chrono::hours(24);
+  static constexpr std::int64_t kMaxIntervalNs = kMaxInterval.count();
   static constexpr std::uint32_t kMaxBurst = 10'000;
 
   Duration interval{0};
@@ -29,9 +30,10 @@ struct Turn {
   std::int64_t after = 0;
 };
 
-// The state is the time at which the next turn would come if nobody rested. Each caller moves it by
-// one interval in one compare-and-swap, so no two get the same turn, whatever the interleaving, and
-// turns are in the order of the swaps. The rate comes with each call: it may change at any time.
+// The state is the time of the last turn, as if nobody had gone ahead in a burst. Each caller moves
+// it by its interval in one compare-and-swap, so no two get the same turn, whatever the
+// interleaving, and turns are in the order of the swaps. The rate comes with each call: it may
+// change at any time.
 //
 // Thread-safe, lock-free; 8 bytes. `Atomic` is a parameter for the test that enumerates
 // interleavings.
@@ -44,12 +46,13 @@ class BasicGcra {
     const std::int64_t interval = std::min(rate.interval, Rate::kMaxInterval).count();
     const std::int64_t tolerance = interval * (std::clamp(rate.burst, 1U, Rate::kMaxBurst) - 1);
     const std::int64_t asked = now.time_since_epoch().count();
-    std::int64_t before = next_.load(std::memory_order_relaxed);
+    const std::int64_t end = std::min(latest.time_since_epoch().count(), kLatest);
+    std::int64_t before = last_.load(std::memory_order_relaxed);
     while (true) {
-      const std::int64_t at = std::max(asked, before - tolerance);
-      if (at > latest.time_since_epoch().count()) return std::nullopt;
-      const std::int64_t after = std::max(asked, before) + interval;
-      if (next_.compare_exchange_weak(before, after, std::memory_order_relaxed)) {
+      const std::int64_t at = std::max(asked, before + interval - tolerance);
+      if (at > end) return std::nullopt;
+      const std::int64_t after = std::max(asked, before + interval);
+      if (last_.compare_exchange_weak(before, after, std::memory_order_relaxed)) {
         return Turn{TimePoint(Duration(at)), before, after};
       }
     }
@@ -59,11 +62,15 @@ class BasicGcra {
   bool give_back(const Turn& turn) {
     std::int64_t after = turn.after;
     return turn.after != turn.before &&
-           next_.compare_exchange_strong(after, turn.before, std::memory_order_relaxed);
+           last_.compare_exchange_strong(after, turn.before, std::memory_order_relaxed);
   }
 
  private:
-  Atomic<std::int64_t> next_{std::numeric_limits<std::int64_t>::min() / 2};
+  // Beyond it sums would overflow.
+  static constexpr std::int64_t kLatest =
+      std::numeric_limits<std::int64_t>::max() - (Rate::kMaxBurst + 1) * Rate::kMaxIntervalNs;
+
+  Atomic<std::int64_t> last_{std::numeric_limits<std::int64_t>::min() / 2};
 };
 
 template <class T>

@@ -94,7 +94,7 @@ Result<std::vector<MemoryLedger::Lease>> MemoryLedger::acquire(
                         {}};
         break;
       }
-      if (auto fits = check(*account, request, request.bytes); !fits) {
+      if (auto fits = check(*account, request, held_by(leases, account)); !fits) {
         refusal = std::move(fits).error();
         break;
       }
@@ -107,6 +107,12 @@ Result<std::vector<MemoryLedger::Lease>> MemoryLedger::acquire(
   // The leases so far give themselves back, outside the lock.
   if (refusal) return std::unexpected(*std::move(refusal));
   return leases;
+}
+
+Bytes MemoryLedger::held_by(std::span<const Lease> leases, const Account* account) {
+  Bytes bytes = 0;
+  for (const Lease& lease : leases) bytes += lease.account_ == account ? lease.bytes() : 0;
+  return bytes;
 }
 
 std::optional<std::size_t> MemoryLedger::index_of(std::string_view device) const {
@@ -139,16 +145,15 @@ MemoryLedger::Account* MemoryLedger::find(std::string_view device) const {
   return found != accounts_.end() ? found->get() : nullptr;
 }
 
-Status MemoryLedger::check(const Account& account, const MemoryRequest& request,
-                           Bytes bytes) const {
-  if (bytes <= account.room()) return {};
-  const bool never = bytes > account.cap;
+Status MemoryLedger::check(const Account& account, const MemoryRequest& request, Bytes own) const {
+  if (request.bytes <= account.room()) return {};
+  const bool never = request.bytes > account.cap || own > account.cap - request.bytes;
   return fail(never ? ErrorCode::kDoesNotFit : ErrorCode::kExhausted,
-              "[memory_ledger] " + account.device + ": asked for " + format_bytes(bytes) + " of " +
-                  std::string(name_of(request.use)) + " for " + request.holder + ", held " +
-                  format_bytes(account.held) + ", cap " + format_bytes(account.cap) +
-                  ": short by " + std::to_string(bytes - account.room()) + " bytes; held by " +
-                  holders_text(account.entries));
+              "[memory_ledger] " + account.device + ": asked for " + format_bytes(request.bytes) +
+                  " of " + std::string(name_of(request.use)) + " for " + request.holder +
+                  ", held " + format_bytes(account.held) + ", cap " + format_bytes(account.cap) +
+                  ": short by " + std::to_string(request.bytes - account.room()) +
+                  " bytes; held by " + holders_text(account.entries));
 }
 
 void MemoryLedger::note_room(const Account& account) {
@@ -166,7 +171,7 @@ Status MemoryLedger::resize(Account& account, Entry& entry, Bytes bytes) {
   MutexLock lock(mu_);
   if (bytes > entry.bytes) {
     const MemoryRequest request{account.device, entry.use, entry.holder, bytes - entry.bytes};
-    GOGRID_RETURN_IF_ERROR(check(account, request, request.bytes));
+    GOGRID_RETURN_IF_ERROR(check(account, request, entry.bytes));
   }
   account.held = account.held - entry.bytes + bytes;
   entry.bytes = bytes;

@@ -107,9 +107,10 @@ class MemoryLedger {
     Bytes room() const { return held < cap ? cap - held : 0; }
   };
 
+  static Bytes held_by(std::span<const Lease> leases, const Account* account);
   Account* find(std::string_view device) const REQUIRES(mu_);
-  Status check(const Account& account, const MemoryRequest& request, Bytes bytes) const
-      REQUIRES(mu_);
+  // `own`: bytes that whoever asks holds there already, and would hold then too.
+  Status check(const Account& account, const MemoryRequest& request, Bytes own) const REQUIRES(mu_);
   void note_room(const Account& account) REQUIRES(mu_);
   void give_back(Account& account, std::list<Entry>::iterator entry) EXCLUDES(mu_);
   Status resize(Account& account, Entry& entry, Bytes bytes) EXCLUDES(mu_);

@@ -1,7 +1,6 @@
 #include "resource/policy_store.h"
 
 #include <algorithm>
-#include <system_error>
 #include <utility>
 
 #include "base/files.h"
@@ -32,10 +31,11 @@ Status corrupt(const std::filesystem::path& file, const std::string& why) {
 }
 
 Result<std::vector<PolicySetting>> read(const std::filesystem::path& file) {
-  std::error_code error;
-  if (!std::filesystem::exists(file, error)) return std::vector<PolicySetting>{};
-  GOGRID_ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::open(file));
-  const auto bytes = mapped.bytes();
+  const auto mapped = MappedFile::open(file);
+  // Only a file that is not there says that nothing was changed.
+  if (!mapped && mapped.error().code == ErrorCode::kNotFound) return std::vector<PolicySetting>{};
+  if (!mapped) return std::unexpected(mapped.error());
+  const auto bytes = mapped->bytes();
   auto settings = parse_policy_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (!settings) return std::unexpected(corrupt(file, settings.error().message).error());
   return settings;

@@ -1,11 +1,20 @@
 #include "resource/rate_gate.h"
 
+#include <algorithm>
+
 namespace gogrid {
 namespace {
 
 void add_one(std::atomic<std::uint64_t>& tally) {
   // Release: whoever reads that a wait ended also reads that it began.
   tally.fetch_add(1, std::memory_order_release);
+}
+
+// `turns` intervals from now, or the end of time.
+TimePoint horizon(TimePoint now, Duration interval, std::uint64_t turns) {
+  if (interval <= Duration(0)) return TimePoint::max();
+  const auto most = static_cast<std::uint64_t>((TimePoint::max() - now) / interval);
+  return turns < most ? now + interval * static_cast<std::int64_t>(turns) : TimePoint::max();
 }
 
 }  // namespace
@@ -26,10 +35,10 @@ RateGate::Answer RateGate::ask(TimePoint now, Rate rate, TimePoint latest) {
     return std::unexpected(why);
   };
   if (closed_.load(std::memory_order_relaxed)) return refuse(Refusal::kClosed);
-  // By as many more as ask at this very moment: the bound is for memory.
-  if (counts().waiting >= max_waiting_) return refuse(Refusal::kTooMany);
-  const auto turn = gcra_.take(now, rate, latest);
-  if (!turn) return refuse(Refusal::kTooLong);
+  // So many turns ahead, used or lost: the bound is on what is promised, not on heads.
+  const TimePoint crowded = horizon(now, rate.interval, max_waiting_);
+  const auto turn = gcra_.take(now, rate, std::min(latest, crowded));
+  if (!turn) return refuse(crowded < latest ? Refusal::kTooMany : Refusal::kTooLong);
   if (turn->at <= now) {
     add_one(tallies_.at_once);
     return std::nullopt;

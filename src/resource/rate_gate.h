@@ -12,7 +12,8 @@
 
 namespace gogrid {
 
-// Of one moment: seen = granted + refused + waiting, always.
+// seen = granted + refused + waiting, whenever they are read. While others come and go, `waiting`
+// may count some who have left since.
 struct GateCounts {
   std::uint64_t seen = 0;
   std::uint64_t granted = 0;  // delayed ones among them
@@ -53,12 +54,13 @@ class RateGate {
 
   enum class Refusal : std::uint8_t {
     kTooLong,  // the turn would come after `latest`
-    kTooMany,  // wait already
+    kTooMany,  // turns are taken already
     kClosed,
   };
   // Granted at once (empty), or a wait.
   using Answer = std::expected<std::optional<Wait>, Refusal>;
 
+  // `max_waiting`: turns that may be taken ahead of time.
   explicit RateGate(std::uint64_t max_waiting) : max_waiting_(max_waiting) {}
 
   // A request at `now` under `rate`, which will not go after `latest`.

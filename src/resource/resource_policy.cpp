@@ -127,6 +127,11 @@ std::string text_of(const PolicyValue& value) {
   return std::visit(Visitor{}, value);
 }
 
+PolicyFault expected_other(const PolicySetting& setting, const std::string& expected) {
+  const std::string shown = setting.name.substr(0, 80);
+  return {shown, shown + ": expected " + expected + ", got " + text_of(setting.value)};
+}
+
 PolicyFault unknown(const std::string& name) {
   std::vector<std::string> known{"mode"};
   for (const Field& field : kFields) known.emplace_back(field.name);
@@ -168,8 +173,7 @@ std::optional<PolicyFault> take_device(const PolicySetting& setting, ResourcePol
     if (field.name != rest.substr(dot + 1)) continue;
     DevicePolicy& device = policy.devices[id];
     if (const auto expected = take_device_share(setting.value, device.*field.value)) {
-      return PolicyFault{setting.name, setting.name + ": expected " + *expected + ", got " +
-                                           text_of(setting.value)};
+      return expected_other(setting, *expected);
     }
     if (device == DevicePolicy{}) policy.devices.erase(id);
     return std::nullopt;
@@ -183,8 +187,7 @@ std::optional<PolicyFault> take(const PolicySetting& setting, ResourcePolicy& po
   if (field == kFields.end()) return unknown(setting.name);
   const auto expected = field->take(setting.value, policy);
   if (!expected) return std::nullopt;
-  return PolicyFault{setting.name,
-                     setting.name + ": expected " + *expected + ", got " + text_of(setting.value)};
+  return expected_other(setting, *expected);
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ inline HttpOptions small_options() {
   options.max_head = 8 * kKiB;
   options.max_body = 64 * kKiB;
   options.large_body = 4 * kKiB;
+  options.large_queue = 16;
   options.max_buffered = 256 * kKiB;
   options.max_stream_backlog = 32 * kKiB;
   options.max_connections = 48;

@@ -141,6 +141,18 @@ TEST(MemoryLedger, ARefusalNamesDeviceAskedHeldCapAndHolders) {
             HasSubstr("600.0 MiB weights of big"), HasSubstr("100.0 MiB KV cache of big")));
 }
 
+TEST(MemoryLedger, WhatNeverFitsIsNotToldToComeLater) {
+  MemoryLedger ledger;
+  ledger.set_cap("cpu0", 100);
+  const std::array plan{MemoryRequest{"cpu0", MemoryUse::kWeights, "m", 60},
+                        MemoryRequest{"cpu0", MemoryUse::kKv, "m", 60}};
+  EXPECT_EQ(ledger.acquire(plan).error().code, ErrorCode::kDoesNotFit);
+  auto lease = *take(ledger, 60);
+  EXPECT_EQ(lease[0].resize(150).error().code, ErrorCode::kDoesNotFit);
+  const auto other = take(ledger, 30);
+  EXPECT_EQ(lease[0].resize(90).error().code, ErrorCode::kExhausted);
+}
+
 TEST(MemoryLedger, ARefusalStaysShortHoweverManyHold) {
   MemoryLedger ledger;
   ledger.set_cap("cpu0", 1000);

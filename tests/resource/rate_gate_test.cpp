@@ -100,7 +100,23 @@ TEST(RateGate, BoundsHowManyWait) {
   auto two = gate.ask(at(0ms), kRate, kNever);
   EXPECT_EQ(gate.ask(at(0ms), kRate, kNever).error(), RateGate::Refusal::kTooMany);
   (*one)->go();
-  EXPECT_EQ(turn_of(gate.ask(at(0ms), kRate, kNever)), at(150ms));  // the refused one took none
+  EXPECT_EQ(turn_of(gate.ask(at(50ms), kRate, kNever)), at(150ms));  // the refused one took none
+}
+
+TEST(RateGate, TurnsThatWereLostDoNotCrowdOutEverybodyForLong) {
+  RateGate gate(10);
+  (void)gate.ask(at(0ms), kRate, kNever);
+  for (int i = 0; i < 1000; ++i) {  // each leaves behind another: its turn is lost
+    auto leaves = gate.ask(at(0ms), kRate, kNever);
+    auto stays = gate.ask(at(0ms), kRate, kNever);
+    leaves = std::unexpected(RateGate::Refusal::kClosed);
+  }
+  EXPECT_LE(turn_of(gate.ask(at(500ms), kRate, kNever)).value_or(at(0ms)), at(1s));
+}
+
+TEST(RateGate, WithoutALimitNobodyIsTooMany) {
+  RateGate gate(0);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(turn_of(gate.ask(at(0ms), {}, kNever)), std::nullopt);
 }
 
 TEST(RateGate, ClosedRefusesNewcomersAndLetsWaitersGo) {
