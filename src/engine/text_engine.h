@@ -38,7 +38,7 @@ struct TextEngineOptions {
   Duration step_deadline = std::chrono::seconds(30);
   Duration transfer_deadline = std::chrono::seconds(60);
   Governor* governor = nullptr;  // must outlive the engine; null: never pauses
-  Metrics* metrics = nullptr;  // must outlive the engine; null: nothing is measured
+  Metrics* metrics = nullptr;    // must outlive the engine; null: nothing is measured
 };
 
 // Thread-safe.
