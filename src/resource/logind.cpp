@@ -61,7 +61,7 @@ class BusError {
   std::string_view message() const { return error_.message != nullptr ? error_.message : ""; }
 
  private:
-  sd_bus_error error_ = SD_BUS_ERROR_NULL;
+  sd_bus_error error_{};  // SD_BUS_ERROR_NULL, whose macro is C only
 };
 
 std::string reason(int error) { return std::generic_category().message(std::abs(error)); }
