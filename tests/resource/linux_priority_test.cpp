@@ -8,12 +8,10 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <latch>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -21,11 +19,13 @@
 #include <vector>
 
 #include "resource/process_priority.h"
+#include "support/sleepers.h"
 
 namespace gogrid {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Sleepers;
 
 const PrioritySettings kQuiet{.nice = 15,
                               .io = IoPriority{IoClass::kIdle, 7},
@@ -48,29 +48,6 @@ void in_a_process(Body body) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "see above";
 }
-
-// Threads that do nothing until the end of their scope.
-class Sleepers {
- public:
-  explicit Sleepers(int count) : begun_(count) {
-    for (int i = 0; i < count; ++i) {
-      threads_.emplace_back([this] {
-        begun_.count_down();
-        end_.wait(false);
-      });
-    }
-    begun_.wait();
-  }
-  ~Sleepers() {
-    end_ = true;
-    end_.notify_all();
-  }
-
- private:
-  std::latch begun_;
-  std::atomic<bool> end_ = false;
-  std::vector<std::jthread> threads_;
-};
 
 void drop_capabilities() {
   // RLIMIT_NICE 0: no nice value may be taken back.
