@@ -17,7 +17,7 @@ class TwoGpus final : public gogrid::GpuSource {
   SourceReading read() override {
     GpuReading gpu;
     gpu.id = "0000:03:00.0";
-    gpu.busy_by_others = 250'000;
+    gpu.busy_by_others = gogrid::Share::percent(25);
     return {.gpus = {gpu, gpu}, .fault = std::nullopt};
   }
 };
@@ -37,7 +37,9 @@ void stop(const benchmark::State&) { telemetry.reset(); }
 // Of two sources, at their real age: every 250 ms a call waits for them, and counts.
 void CachedReading(benchmark::State& state) {
   std::uint64_t sum = 0;
-  for (auto _ : state) sum += telemetry->read()->gpus.back().busy_by_others.value_or(0);
+  for (auto _ : state) {
+    sum += telemetry->read()->gpus.back().busy_by_others.value_or(gogrid::Share()).millionths();
+  }
   if (sum != 250'000 * static_cast<std::uint64_t>(state.iterations())) {
     state.SkipWithError("a reading was not known, or wrong");
   }

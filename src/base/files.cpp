@@ -214,6 +214,20 @@ Status write_file(const fs::path& target, std::string_view content) {
   return file.commit();
 }
 
+Result<std::string> read_head(const fs::path& path, Bytes limit) {
+  GOGRID_ASSIGN_OR_RETURN(const FileDescriptor file, open_regular(path));
+  std::string content(limit, '\0');
+  std::size_t size = 0;
+  while (size < limit) {
+    const auto rest = std::as_writable_bytes(std::span(content)).subspan(size);
+    GOGRID_ASSIGN_OR_RETURN(const std::size_t got, file.read(rest, path));
+    if (got == 0) break;
+    size += got;
+  }
+  content.resize(size);
+  return content;
+}
+
 Result<std::string> read_file(const fs::path& path, Bytes limit) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!file.valid()) return file_error("open", path, errno);

@@ -67,6 +67,8 @@ class AtomicFile {
 
 // write + commit in one.
 Status write_file(const std::filesystem::path& target, std::string_view content);
+// The first `limit` bytes of a regular file, or all where it has fewer; kNotFound, kIo.
+Result<std::string> read_head(const std::filesystem::path& path, Bytes limit);
 // The whole of a file of at most `limit` bytes; kTooLarge above.
 Result<std::string> read_file(const std::filesystem::path& path, Bytes limit);
 // Removes what a crash in the middle of an AtomicFile left in `folder` (not of processes that still

@@ -54,11 +54,6 @@ std::optional<std::uint64_t> align_up(std::uint64_t value, std::uint64_t alignme
   return *padded & ~(alignment - 1);
 }
 
-Bytes share_of(Bytes total, std::uint32_t millionths) {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<Bytes>(Wide{total} * millionths / 1'000'000U);
-}
-
 Result<Bytes> parse_bytes(std::string_view text) {
   std::string_view number = text;
   Bytes factor = 1;

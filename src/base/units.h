@@ -22,9 +22,6 @@ std::optional<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b);
 // Rounds up to a multiple of `alignment` (a power of two); empty on overflow.
 std::optional<std::uint64_t> align_up(std::uint64_t value, std::uint64_t alignment);
 
-// floor(total * share), exact over all of u64; `millionths` is 0..1'000'000.
-Bytes share_of(Bytes total, std::uint32_t millionths);
-
 // "512MiB", "8GiB", "1024" (bytes), "1.5GiB". Binary units KiB, MiB, GiB, TiB, or B.
 // kInvalidArgument otherwise.
 Result<Bytes> parse_bytes(std::string_view text);

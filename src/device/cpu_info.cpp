@@ -3,12 +3,12 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/files.h"
+#include "base/text.h"
 
 namespace gogrid {
 namespace {
@@ -25,24 +25,13 @@ std::string text_of(const fs::path& path) {
   return text ? *std::move(text) : std::string();
 }
 
-std::optional<Bytes> number(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  Bytes value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end == text.data()) return std::nullopt;
-  return value;
-}
+// "16 kB", "4096": without its unit. "max" is no number.
+std::optional<Bytes> number(std::string_view text) { return parse_number(next_word(text)); }
 
 // The number after `key` at the start of a line: "MemTotal:  16 kB", "inactive_file 4096".
 std::optional<Bytes> field(std::string_view text, std::string_view key) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line = text.substr(at, end - at);
-    if (line.starts_with(key)) return number(line.substr(key.size()));
-    at = end + 1;
-  }
-  return std::nullopt;
+  const auto value = field_of(text, key);
+  return value ? number(*value) : std::nullopt;
 }
 
 MemoryReading machine_memory(const fs::path& root) {
@@ -111,9 +100,7 @@ MemoryReading read_host_memory(const fs::path& root) {
   const std::string groups = text_of(root / "proc/self/cgroup");  // lines "id:controllers:path"
   std::string_view rest = groups;
   while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const std::string_view line = next_line(rest);
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', std::min(first, line.size() - 1) + 1);
     if (line.empty() || first == line.npos || second == line.npos) continue;

@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/text.h"
+
 namespace gogrid {
 namespace {
 
 // Longer names of drivers, engines, addresses and regions are nobody's.
 constexpr std::size_t kMaxName = 64;
-
-std::string_view trimmed(std::string_view text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
-}
 
 struct Quantity {
   std::uint64_t value = 0;
@@ -111,9 +106,7 @@ std::optional<DrmClient> parse_drm_fdinfo(std::string_view text) {
   DrmClient client;
   std::optional<std::uint64_t> id;
   while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::string_view line = next_line(text);
     const std::size_t colon = line.find(':');
     if (colon == line.npos) continue;
     std::string_view key = line.substr(0, colon);

@@ -5,40 +5,28 @@
 namespace gogrid {
 namespace {
 
-__extension__ using Wide = unsigned __int128;
-
 std::optional<std::uint64_t> growth(const std::optional<std::uint64_t>& before,
                                     const std::optional<std::uint64_t>& now) {
   if (!before || !now || *now < *before) return std::nullopt;
   return *now - *before;
 }
 
-// Sums of the shares of one engine. Wide enough for every client there can be.
+// Sums of the shares of one engine.
 struct EngineSum {
-  std::uint64_t own = 0;
-  std::uint64_t others = 0;
+  Share own;
+  Share others;
 };
-
-Millionths at_most_whole(std::uint64_t sum) {
-  return static_cast<Millionths>(std::min<std::uint64_t>(sum, kWholeMillionths));
-}
 
 }  // namespace
 
-Millionths ratio(std::uint64_t part, std::uint64_t whole) {
-  if (whole == 0) return 0;
-  if (part >= whole) return kWholeMillionths;
-  return static_cast<Millionths>(static_cast<Wide>(part) * kWholeMillionths / whole);
-}
-
-Millionths engine_share(const DrmEngine& before, const DrmEngine& now, Duration between) {
+Share engine_share(const DrmEngine& before, const DrmEngine& now, Duration between) {
   const auto elapsed = static_cast<std::uint64_t>(std::max<Duration::rep>(between.count(), 0));
   if (const auto busy = growth(before.busy_ns, now.busy_ns)) {
-    return ratio(*busy / now.capacity, elapsed);
+    return Share::part_of(*busy / now.capacity, elapsed);
   }
   const auto cycles = growth(before.cycles, now.cycles);
   const auto total = growth(before.total_cycles, now.total_cycles);
-  return cycles && total ? ratio(*cycles / now.capacity, *total) : 0;
+  return cycles && total ? Share::part_of(*cycles / now.capacity, *total) : Share();
 }
 
 void DrmUsage::look(const DrmScan& scan, TimePoint now) {
@@ -53,7 +41,8 @@ void DrmUsage::look(const DrmScan& scan, TimePoint now) {
         const auto known = before->second.engines.find(name);
         if (known == before->second.engines.end()) continue;
         EngineSum& sum = gpus[user.client.pci_address][name];
-        (user.own ? sum.own : sum.others) += engine_share(known->second, engine, now - *taken_);
+        Share& share = user.own ? sum.own : sum.others;
+        share = share + engine_share(known->second, engine, now - *taken_);
       }
     }
     clients.insert_or_assign(std::move(key), user.client);
@@ -62,9 +51,9 @@ void DrmUsage::look(const DrmScan& scan, TimePoint now) {
   for (const auto& [address, engines] : gpus) {
     DrmUse& use = uses_[address];
     for (const auto& [name, sum] : engines) {
-      use.own = std::max(use.own, at_most_whole(sum.own));
-      use.others = std::max(use.others, at_most_whole(sum.others));
-      use.everybody = std::max(use.everybody, at_most_whole(sum.own + sum.others));
+      use.own = std::max(use.own, sum.own);
+      use.others = std::max(use.others, sum.others);
+      use.everybody = std::max(use.everybody, sum.own + sum.others);
     }
   }
   known_ = taken_.has_value();

@@ -14,9 +14,9 @@ namespace gogrid {
 
 // Each is that of the busiest engine (drawing, computing, copying, video), at most the whole.
 struct DrmUse {
-  Millionths own = 0;
-  Millionths others = 0;     // of those that could be seen
-  Millionths everybody = 0;  // likewise
+  Share own;
+  Share others;     // of those that could be seen
+  Share everybody;  // likewise
 };
 
 // Not thread-safe.
@@ -40,11 +40,8 @@ class DrmUsage {
   std::map<std::string, DrmUse> uses_;
 };
 
-// floor(part / whole) in millionths, at most the whole; 0 of nothing.
-Millionths ratio(std::uint64_t part, std::uint64_t whole);
-
 // How much of the time between two looks an engine worked for a client: by time, or else by cycles.
 // 0 where a counter is missing or ran backwards (the client's number was given to another).
-Millionths engine_share(const DrmEngine& before, const DrmEngine& now, Duration between);
+Share engine_share(const DrmEngine& before, const DrmEngine& now, Duration between);
 
 }  // namespace gogrid

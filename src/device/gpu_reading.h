@@ -1,25 +1,15 @@
 // What a GPU is doing, in the same words for every vendor.
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "base/share.h"
 #include "base/units.h"
 
 namespace gogrid {
-
-// A share in whole millionths, 0..1'000'000: no limit is compared in floating point.
-using Millionths = std::uint32_t;
-inline constexpr Millionths kWholeMillionths = 1'000'000;
-
-// A driver's whole per cents; more than a hundred is a hundred.
-constexpr Millionths millionths_of_percent(std::uint64_t percent) {
-  return percent < 100 ? static_cast<Millionths>(percent) * (kWholeMillionths / 100)
-                       : kWholeMillionths;
-}
 
 // Empty: not known, and `notes` says why. Never zero for "unknown".
 struct GpuReading {
@@ -34,15 +24,18 @@ struct GpuReading {
   std::optional<Bytes> memory_free;
   std::optional<Bytes> memory_own;  // of `memory_used`, what this process holds
 
-  std::optional<Millionths> busy;            // of the time, by everybody
-  std::optional<Millionths> busy_by_own;     // by this process
-  std::optional<Millionths> busy_by_others;  // by everybody else
-  std::optional<Millionths> memory_busy;     // of the time, the memory controller
+  std::optional<Share> busy;            // of the time, by everybody
+  std::optional<Share> busy_by_own;     // by this process
+  std::optional<Share> busy_by_others;  // by everybody else
+  std::optional<Share> memory_busy;     // of the time, the memory controller
   std::optional<int> celsius;
   std::optional<bool> partitioned;  // NVIDIA's MIG: utilization is not told for such a device
 
   std::vector<std::string> notes;  // why a value is unknown or only an estimate, for people
 };
+
+// A GPU that sleeps does nothing, and is not woken to be asked for more.
+void tell_asleep(GpuReading& gpu);
 
 // What one source told at one look.
 struct SourceReading {

@@ -14,7 +14,7 @@ constexpr unsigned kMaxGpus = 64;
 constexpr std::uint64_t kUseWindowUs = 2'000'000;
 // The GPU and its processes are sampled at different times: only more than this between them is
 // work of somebody whose sample is missing.
-constexpr Millionths kUnexplained = 200'000;
+constexpr Share kUnexplained = Share::percent(20);
 
 std::uint64_t system_wall_us() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -60,16 +60,16 @@ UseSplit split_use(std::span<const NvmlProcessUse> uses, unsigned own_pid) {
   std::uint64_t own = 0;
   std::uint64_t others = 0;
   for (const NvmlProcessUse& use : uses) (use.pid == own_pid ? own : others) += use.sm;
-  return {millionths_of_percent(own), millionths_of_percent(others)};
+  return {Share::percent(own), Share::percent(others)};
 }
 
 void fill_split(GpuReading& gpu, UseSplit split) {
   gpu.busy_by_own = split.own;
   gpu.busy_by_others = split.others;
-  if (gpu.busy.value_or(0) <= split.own + split.others + kUnexplained) return;
+  if (gpu.busy.value_or(Share()) <= split.own + split.others + kUnexplained) return;
   // Whose it is, nobody knows: ours must not pass for others', nor theirs for nobody's.
-  if (split.own == 0) gpu.busy_by_own.reset();
-  if (split.others == 0) gpu.busy_by_others.reset();
+  if (split.own == Share()) gpu.busy_by_own.reset();
+  if (split.others == Share()) gpu.busy_by_others.reset();
   gpu.notes.emplace_back(
       "use by process is at least this: the GPU is busier than the processes that the driver "
       "names");
@@ -164,8 +164,7 @@ void NvmlSource::report_resting(SourceReading& reading) const {
     gpu.name = power.name;
     const auto known = identities_.find(address);
     if (known != identities_.end()) gpu = known->second;
-    gpu.busy = gpu.busy_by_own = gpu.busy_by_others = 0;
-    gpu.notes.emplace_back("memory and temperature unknown: the GPU sleeps, and is not woken");
+    tell_asleep(gpu);
     reading.gpus.push_back(std::move(gpu));
   }
 }
@@ -224,8 +223,8 @@ Status NvmlSource::read_figures(nvml::Device device, GpuReading& gpu) const {
 Status NvmlSource::read_use(nvml::Device device, GpuReading& gpu) const {
   GOGRID_RETURN_IF_ERROR(
       take(library_->utilization(device), gpu, "utilization", [&](const nvml::Utilization& rates) {
-        gpu.busy = millionths_of_percent(rates.gpu);
-        gpu.memory_busy = millionths_of_percent(rates.memory);
+        gpu.busy = Share::percent(rates.gpu);
+        gpu.memory_busy = Share::percent(rates.memory);
       }));
   if (!options_.host_pids) return {};
   const std::uint64_t now_us = options_.wall_us();

@@ -64,8 +64,8 @@ class NvmlSource final : public GpuSource {
 
 // What a GPU was used by us and by others, each at most the whole.
 struct UseSplit {
-  Millionths own = 0;
-  Millionths others = 0;
+  Share own;
+  Share others;
 };
 UseSplit split_use(std::span<const NvmlProcessUse> uses, unsigned own_pid);
 

@@ -111,17 +111,16 @@ std::string why_incomplete(const DrmScan& scan) {
 GpuReading read_card(const DrmCard& card, const DrmScan& scan, const DrmUsage& usage) {
   GpuReading gpu = card.identity;
   if (small_text(card.folder / "power/runtime_status") == "suspended") {
-    gpu.busy = gpu.busy_by_own = gpu.busy_by_others = 0;
-    gpu.notes.emplace_back("memory and temperature unknown: the GPU sleeps, and is not woken");
+    tell_asleep(gpu);
     return gpu;
   }
   read_memory(card.folder, gpu);
   gpu.celsius = read_celsius(card.folder);
   if (!gpu.celsius) gpu.notes.emplace_back("temperature unknown: the driver does not tell it");
-  std::optional<Millionths> told;
+  std::optional<Share> told;
   if (gpu.vendor == "amd") {
     const auto percent = figure(card.folder / "gpu_busy_percent", "busy", gpu);
-    if (percent) told = millionths_of_percent(static_cast<std::uint64_t>(*percent));
+    if (percent) told = Share::percent(static_cast<std::uint64_t>(*percent));
     if (!scan.own_uses_kfd) gpu.memory_own = own_memory(scan, gpu.id);
   }
   fill_use(gpu, told, usage.use_of(gpu.id), scan);
@@ -144,8 +143,8 @@ std::vector<DrmCard> find_drm_cards(const fs::path& root) {
   return cards;
 }
 
-void fill_use(GpuReading& gpu, std::optional<Millionths> told_busy,
-              const std::optional<DrmUse>& use, const DrmScan& scan) {
+void fill_use(GpuReading& gpu, std::optional<Share> told_busy, const std::optional<DrmUse>& use,
+              const DrmScan& scan) {
   gpu.busy = told_busy;
   if (!use) {
     gpu.notes.emplace_back("use by process unknown: it takes two looks");
@@ -164,11 +163,11 @@ void fill_use(GpuReading& gpu, std::optional<Millionths> told_busy,
     return;
   }
   if (gpu.busy && gpu.busy_by_own) {
-    gpu.busy_by_others = std::max(use->others, *gpu.busy - std::min(*gpu.busy, *gpu.busy_by_own));
+    gpu.busy_by_others = std::max(use->others, *gpu.busy - *gpu.busy_by_own);
     gpu.notes.push_back("others' use estimated as all use less own: " + why_incomplete(scan));
     return;
   }
-  if (use->others > 0) {
+  if (use->others > Share()) {
     gpu.busy_by_others = use->others;
     gpu.notes.push_back("others' use is at least this: " + why_incomplete(scan));
   } else {

@@ -55,7 +55,7 @@ std::vector<DrmCard> find_drm_cards(const std::filesystem::path& root);
 
 // Fills in busy, busy_by_own, busy_by_others, and notes for what they are not. `told_busy` is the
 // driver's figure of the whole GPU, if it has one.
-void fill_use(GpuReading& gpu, std::optional<Millionths> told_busy,
-              const std::optional<DrmUse>& use, const DrmScan& scan);
+void fill_use(GpuReading& gpu, std::optional<Share> told_busy, const std::optional<DrmUse>& use,
+              const DrmScan& scan);
 
 }  // namespace gogrid

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "resource/share.h"
+#include "base/share.h"
 #include "stage/stage.h"
 
 namespace gogrid {

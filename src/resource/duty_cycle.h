@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/clock.h"
-#include "resource/share.h"
+#include "base/share.h"
 
 namespace gogrid {
 

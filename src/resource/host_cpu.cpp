@@ -62,12 +62,6 @@ std::optional<MachineTime> machine_time(const MachineCpu& before, const MachineC
   return time;
 }
 
-// part/whole, at most the whole.
-Share share_of_whole(Wide part, Wide whole) {
-  const Wide millionths = std::min<Wide>(part * Share::kWhole / whole, Share::kWhole);
-  return Share::of_millionths(static_cast<std::uint32_t>(millionths));
-}
-
 // Appends the children of `process`, by each of its threads. A kernel without CONFIG_PROC_CHILDREN
 // has no such files: then the process is alone.
 void append_children(const fs::path& process, std::vector<std::uint64_t>& processes) {
@@ -238,8 +232,8 @@ Reading<CpuLoad> cpu_between(const MachineCpu& before, const MachineCpu& after,
   const Wide busy = static_cast<Wide>(machine->busy) * kMicrosecondsPerSecond;
   const Wide whole = static_cast<Wide>(capacity) * kMicrosecondsPerSecond;
   const Wide used = static_cast<Wide>(*own) * ticks_per_second;
-  return CpuLoad{.others = share_of_whole(busy - std::min(busy, used), whole),
-                 .own = share_of_whole(used, whole)};
+  return CpuLoad{.others = Share::part_of(busy - std::min(busy, used), whole),
+                 .own = Share::part_of(used, whole)};
 }
 
 std::uint64_t ticks_per_second() {

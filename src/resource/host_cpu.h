@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/share.h"
 #include "resource/host_text.h"
-#include "resource/share.h"
 
 namespace gogrid {
 

@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/share.h"
 #include "resource/host_cpu.h"
 #include "resource/host_memory.h"
 #include "resource/host_power.h"
 #include "resource/host_text.h"
-#include "resource/share.h"
 
 namespace gogrid {
 

@@ -9,8 +9,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-__extension__ using Wide = unsigned __int128;
-
 constexpr std::size_t kMemoryFileBytes = 16 * 1024;
 constexpr std::size_t kPressureBytes = 1024;
 constexpr std::size_t kDecimals = 2;  // of avg10, in per cent
@@ -30,7 +28,7 @@ std::optional<Share> percent(std::string_view text) {
   const auto hundredths = parse_number(text.substr(point + 1));
   if (!whole || !hundredths || *whole > 100) return std::nullopt;
   const std::uint64_t all = *whole * 100 + *hundredths;
-  return Share::of_millionths(static_cast<std::uint32_t>(all * (Share::kWhole / 10'000)));
+  return Share::of_millionths(all * (Share::kWhole / 10'000));
 }
 
 // "avg10=0.00 avg60=0.00 avg300=0.00 total=0".
@@ -78,9 +76,7 @@ Reading<Bytes> read_own_memory(const fs::path& root) {
 
 Share memory_of_others(const MachineMemory& machine, Bytes own) {
   const Bytes used = machine.total - std::min(machine.total, machine.available);
-  const Wide others = used - std::min(used, own);
-  if (machine.total == 0) return {};
-  return Share::of_millionths(static_cast<std::uint32_t>(others * Share::kWhole / machine.total));
+  return Share::part_of(used - std::min(used, own), machine.total);
 }
 
 Reading<Pressure> parse_pressure(std::string_view text) {

@@ -6,9 +6,9 @@
 #include <filesystem>
 #include <string_view>
 
+#include "base/share.h"
 #include "base/units.h"
 #include "resource/host_text.h"
-#include "resource/share.h"
 
 namespace gogrid {
 

@@ -48,7 +48,7 @@ std::optional<Share> mean_charge(std::span<const PowerSupply> supplies) {
     ++count;
   }
   if (count == 0) return std::nullopt;
-  return Share::of_millionths(static_cast<std::uint32_t>(sum * kMillionthsPerPercent / count));
+  return Share::of_millionths(sum * kMillionthsPerPercent / count);
 }
 
 std::optional<bool> discharging(std::span<const PowerSupply> supplies) {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/share.h"
 #include "resource/host_text.h"
-#include "resource/share.h"
 
 namespace gogrid {
 

@@ -1,93 +1,17 @@
 #include "resource/host_text.h"
 
-#include <algorithm>
-#include <charconv>
-#include <span>
-#include <system_error>
-
-#include "base/file_descriptor.h"
+#include "base/files.h"
 
 namespace gogrid {
-namespace {
-
-constexpr std::string_view kBlanks = " \t\r\n";
-constexpr std::size_t kExcerpt = 40;
-
-template <class Number>
-std::optional<Number> parse(std::string_view text) {
-  Number number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc() || stopped != end) return std::nullopt;
-  return number;
-}
-
-}  // namespace
 
 std::unexpected<std::string> not_known(std::string_view part, std::string_view why) {
   return std::unexpected("[load] " + std::string(part) + ": " + std::string(why));
 }
 
 Reading<std::string> read_text(const std::filesystem::path& path, std::size_t limit) {
-  const auto file = open_regular(path);
-  if (!file) return std::unexpected(file.error().message);
-  std::string text(limit, '\0');
-  std::size_t size = 0;
-  while (size < limit) {
-    const auto buffer = std::as_writable_bytes(std::span(text)).subspan(size);
-    const auto got = file->read(buffer, path);
-    if (!got) return std::unexpected(got.error().message);
-    if (*got == 0) break;
-    size += *got;
-  }
-  text.resize(size);
-  return text;
-}
-
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  return parse<std::uint64_t>(text);
-}
-
-std::optional<std::int64_t> parse_signed(std::string_view text) {
-  return parse<std::int64_t>(text);
-}
-
-std::string_view next_line(std::string_view& rest) {
-  const std::size_t end = std::min(rest.find('\n'), rest.size());
-  const std::string_view line = rest.substr(0, end);
-  rest.remove_prefix(std::min(end + 1, rest.size()));
-  return line;
-}
-
-std::string_view next_word(std::string_view& rest) {
-  rest.remove_prefix(std::min(rest.find_first_not_of(kBlanks), rest.size()));
-  const std::size_t end = std::min(rest.find_first_of(kBlanks), rest.size());
-  const std::string_view word = rest.substr(0, end);
-  rest.remove_prefix(end);
-  return word;
-}
-
-std::string_view trimmed(std::string_view text) {
-  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
-  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
-
-std::optional<std::string_view> field_of(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    const std::string_view line = next_line(text);
-    if (line.starts_with(key)) return trimmed(line.substr(key.size()));
-  }
-  return std::nullopt;
-}
-
-std::string excerpt(std::string_view text) {
-  std::string_view rest = text;
-  const std::string_view line = next_line(rest);
-  std::string shown(line.substr(0, kExcerpt));
-  const auto unprintable = [](char c) { return c < ' ' || c > '~'; };
-  std::ranges::replace_if(shown, unprintable, '?');
-  const bool cut = line.size() > kExcerpt;
-  return '"' + shown + (cut ? "…\"" : "\"");
+  auto text = read_head(path, limit);
+  if (!text) return std::unexpected(text.error().message);
+  return *std::move(text);
 }
 
 }  // namespace gogrid

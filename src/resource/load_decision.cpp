@@ -109,8 +109,7 @@ LoadDecision decide(const LoadDecision& last, const PausePolicy& policy, const O
 
 Share resume_level(Share pause_above) {
   // Rounded down: nine tenths are below the whole also of one millionth.
-  return Share::of_millionths(pause_above.millionths() / 10 * 9 +
-                              pause_above.millionths() % 10 * 9 / 10);
+  return Share::of_millionths(std::uint64_t{pause_above.millionths()} * 9 / 10);
 }
 
 }  // namespace gogrid

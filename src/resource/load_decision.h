@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/share.h"
 #include "resource/host_text.h"
 #include "resource/resource_policy.h"
-#include "resource/share.h"
 
 namespace gogrid {
 

@@ -14,10 +14,6 @@ constexpr std::string_view kDevices = "devices.";
 constexpr std::string_view kModes = "\"conservative\", \"balanced\" or \"aggressive\"";
 constexpr std::string_view kShareRange = "a number 0..1";
 
-constexpr Share percent(std::uint32_t value) {
-  return Share::of_millionths(value * (Share::kWhole / 100));
-}
-
 // What a setting expects, or nothing when `value` was taken.
 using Expected = std::optional<std::string>;
 
@@ -205,40 +201,40 @@ ResourcePolicy ResourcePolicy::of(ResourceMode mode) {
   policy.mode = mode;
   switch (mode) {
     case ResourceMode::kConservative:
-      policy.max_device_memory = percent(50);
-      policy.max_compute = percent(60);
+      policy.max_device_memory = Share::percent(50);
+      policy.max_compute = Share::percent(60);
       policy.nice = 15;
       policy.min_request_interval = std::chrono::milliseconds(100);
       policy.max_batch = 2;
       policy.pause = {true,
-                      percent(50),
-                      percent(60),
-                      percent(80),
+                      Share::percent(50),
+                      Share::percent(60),
+                      Share::percent(80),
                       std::chrono::seconds(3),
                       std::chrono::seconds(60)};
       break;
     case ResourceMode::kBalanced:
-      policy.max_device_memory = percent(70);
-      policy.max_compute = percent(80);
+      policy.max_device_memory = Share::percent(70);
+      policy.max_compute = Share::percent(80);
       policy.pause = {true,
-                      percent(70),
-                      percent(80),
-                      percent(90),
+                      Share::percent(70),
+                      Share::percent(80),
+                      Share::percent(90),
                       std::chrono::seconds(5),
                       std::chrono::seconds(30)};
       break;
     case ResourceMode::kAggressive:
-      policy.max_device_memory = percent(95);
-      policy.max_compute = percent(95);
+      policy.max_device_memory = Share::percent(95);
+      policy.max_compute = Share::percent(95);
       policy.nice = 0;
       policy.io_class = 2;
       policy.io_level = 4;
       policy.min_request_interval = std::chrono::milliseconds(0);
       policy.max_batch = 16;
       policy.pause = {false,
-                      percent(90),
-                      percent(95),
-                      percent(95),
+                      Share::percent(90),
+                      Share::percent(95),
+                      Share::percent(95),
                       std::chrono::seconds(10),
                       std::chrono::seconds(15)};
       break;

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "resource/share.h"
+#include "base/share.h"
 
 namespace gogrid {
 

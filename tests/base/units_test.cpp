@@ -24,27 +24,6 @@ TEST(AlignUp, RoundsToTheNextMultiple) {
   EXPECT_EQ(align_up(kMax, 32), std::nullopt);
 }
 
-TEST(ShareOf, IsExactAtTheEdges) {
-  for (const Bytes total : {Bytes{0}, Bytes{1}, (Bytes{1} << 53) - 1, Bytes{1} << 53,
-                            (Bytes{1} << 53) + 1, kMax - 1, kMax}) {
-    EXPECT_EQ(share_of(total, 0), 0U);
-    EXPECT_EQ(share_of(total, 1'000'000), total);
-  }
-  EXPECT_EQ(share_of(kMax, 500'000), kMax / 2);
-  EXPECT_EQ(share_of(3, 333'333), 0U);
-  EXPECT_EQ(share_of(4, 250'000), 1U);
-}
-
-TEST(ShareOf, NeverFallsWhenTotalOrShareGrows) {
-  std::mt19937_64 random(1);
-  for (int i = 0; i < 10'000; ++i) {
-    const Bytes total = random() / 2;
-    const auto share = static_cast<std::uint32_t>(random() % 1'000'000);
-    EXPECT_LE(share_of(total, share), share_of(total, share + 1));
-    EXPECT_LE(share_of(total, share), share_of(total + 1, share));
-  }
-}
-
 TEST(ParseBytes, ReadsSizesExactly) {
   const std::pair<const char*, Bytes> expected[] = {{"0", 0},
                                                     {"1024", 1024},

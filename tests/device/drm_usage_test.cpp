@@ -46,7 +46,7 @@ TEST(DrmUsage, IsUnknownUntilThereAreTwoLooks) {
   EXPECT_FALSE(usage.use_of(kGpu));
   usage.look(scan_of({}), at_ms(250));
   ASSERT_TRUE(usage.use_of(kGpu));
-  EXPECT_EQ(usage.use_of(kGpu)->everybody, 0U);
+  EXPECT_EQ(usage.use_of(kGpu)->everybody, Share());
 }
 
 TEST(DrmUsage, TellsOwnTimeFromOthersOnOneEngine) {
@@ -55,10 +55,10 @@ TEST(DrmUsage, TellsOwnTimeFromOthersOnOneEngine) {
              at_ms(0));
   usage.look(scan_of({user(1, true, {{"gfx", busy(1300)}}), user(2, false, {{"gfx", busy(105)}})}),
              at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->own, 300'000U);
-  EXPECT_EQ(usage.use_of(kGpu)->others, 100'000U);
-  EXPECT_EQ(usage.use_of(kGpu)->everybody, 400'000U);
-  EXPECT_EQ(usage.use_of("0000:04:00.0")->everybody, 0U) << "another GPU is another GPU";
+  EXPECT_EQ(usage.use_of(kGpu)->own, Share::of_millionths(300'000));
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::of_millionths(100'000));
+  EXPECT_EQ(usage.use_of(kGpu)->everybody, Share::of_millionths(400'000));
+  EXPECT_EQ(usage.use_of("0000:04:00.0")->everybody, Share()) << "another GPU is another GPU";
 }
 
 TEST(DrmUsage, IsThatOfTheBusiestEngine) {
@@ -69,43 +69,44 @@ TEST(DrmUsage, IsThatOfTheBusiestEngine) {
   usage.look(scan_of({user(1, true, {{"gfx", busy(100)}, {"compute", busy(500)}}),
                       user(2, false, {{"gfx", busy(200)}, {"dec", busy(50)}})}),
              at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->own, 500'000U);
-  EXPECT_EQ(usage.use_of(kGpu)->others, 200'000U);
-  EXPECT_EQ(usage.use_of(kGpu)->everybody, 500'000U);
+  EXPECT_EQ(usage.use_of(kGpu)->own, Share::of_millionths(500'000));
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::of_millionths(200'000));
+  EXPECT_EQ(usage.use_of(kGpu)->everybody, Share::of_millionths(500'000));
 }
 
 TEST(DrmUsage, CountsCyclesWhereTheDriverTellsNoTime) {
   DrmUsage usage;
   usage.look(scan_of({user(1, false, {{"ccs", cycles(100, 1000, 4)}})}), at_ms(0));
   usage.look(scan_of({user(1, false, {{"ccs", cycles(2100, 2000, 4)}})}), at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 500'000U) << "2000 cycles of four engines of 1000 each";
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::of_millionths(500'000))
+      << "2000 cycles of four engines of 1000 each";
 }
 
 TEST(DrmUsage, SharesTimeAmongTheEnginesOfOneName) {
   DrmEngine before = busy(0);
   DrmEngine now = busy(1000);
   before.capacity = now.capacity = 2;
-  EXPECT_EQ(engine_share(before, now, std::chrono::seconds(1)), 500'000U);
+  EXPECT_EQ(engine_share(before, now, std::chrono::seconds(1)), Share::of_millionths(500'000));
 }
 
 TEST(DrmUsage, CountsAClientFromItsSecondLook) {
   DrmUsage usage;
   usage.look(scan_of({}), at_ms(0));
   usage.look(scan_of({user(1, false, {{"gfx", busy(70'000)}})}), at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 0U);
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share());
   usage.look(scan_of({user(1, false, {{"gfx", busy(70'900)}})}), at_ms(2000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 900'000U);
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::of_millionths(900'000));
   usage.look(scan_of({}), at_ms(3000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 0U) << "gone is gone";
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share()) << "gone is gone";
 }
 
 TEST(DrmUsage, DoesNotBelieveACounterThatRanBackwards) {
   DrmUsage usage;
   usage.look(scan_of({user(1, false, {{"gfx", busy(1000)}})}), at_ms(0));
   usage.look(scan_of({user(1, false, {{"gfx", busy(10)}})}), at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 0U);
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share());
   usage.look(scan_of({user(1, false, {{"gfx", busy(510)}})}), at_ms(2000));
-  EXPECT_EQ(usage.use_of(kGpu)->others, 500'000U);
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::of_millionths(500'000));
 }
 
 TEST(DrmUsage, IsNeverMoreThanTheWhole) {
@@ -118,9 +119,9 @@ TEST(DrmUsage, IsNeverMoreThanTheWhole) {
   }
   usage.look(scan_of(before), at_ms(0));
   usage.look(scan_of(after), at_ms(1000));
-  EXPECT_EQ(usage.use_of(kGpu)->own, kWholeMillionths);
-  EXPECT_EQ(usage.use_of(kGpu)->others, kWholeMillionths);
-  EXPECT_EQ(usage.use_of(kGpu)->everybody, kWholeMillionths);
+  EXPECT_EQ(usage.use_of(kGpu)->own, Share::percent(100));
+  EXPECT_EQ(usage.use_of(kGpu)->others, Share::percent(100));
+  EXPECT_EQ(usage.use_of(kGpu)->everybody, Share::percent(100));
 }
 
 TEST(DrmUsage, OfLooksTooCloseTogetherIsTheLastAnswer) {
@@ -128,18 +129,10 @@ TEST(DrmUsage, OfLooksTooCloseTogetherIsTheLastAnswer) {
   usage.look(scan_of({user(1, true, {{"gfx", busy(0)}})}), at_ms(0));
   usage.look(scan_of({user(1, true, {{"gfx", busy(500)}})}), at_ms(1000));
   usage.look(scan_of({user(1, true, {{"gfx", busy(510)}})}), at_ms(1010));
-  EXPECT_EQ(usage.use_of(kGpu)->own, 500'000U);
+  EXPECT_EQ(usage.use_of(kGpu)->own, Share::of_millionths(500'000));
   usage.look(scan_of({user(1, true, {{"gfx", busy(525)}})}), at_ms(1100));
-  EXPECT_EQ(usage.use_of(kGpu)->own, 250'000U) << "25 ms of the 100 since the last that counted";
-}
-
-TEST(Ratio, IsExactAtTheEdges) {
-  EXPECT_EQ(ratio(0, 0), 0U);
-  EXPECT_EQ(ratio(5, 0), 0U);
-  EXPECT_EQ(ratio(1, 3), 333'333U);
-  EXPECT_EQ(ratio(kMost, kMost), kWholeMillionths);
-  EXPECT_EQ(ratio(kMost - 1, kMost), 999'999U);
-  EXPECT_EQ(ratio(kMost, 1), kWholeMillionths);
+  EXPECT_EQ(usage.use_of(kGpu)->own, Share::of_millionths(250'000))
+      << "25 ms of the 100 since the last that counted";
 }
 
 }  // namespace

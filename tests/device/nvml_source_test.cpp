@@ -66,9 +66,9 @@ TEST_F(NvmlSourceTest, TellsOwnUseFromOthers) {
   EXPECT_EQ(gpu.vendor, "nvidia");
   EXPECT_EQ(gpu.memory_used, 500U);
   EXPECT_EQ(gpu.memory_own, 300U);
-  EXPECT_EQ(gpu.busy, 900'000U);
-  EXPECT_EQ(gpu.busy_by_own, 600'000U);
-  EXPECT_EQ(gpu.busy_by_others, 300'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(900'000));
+  EXPECT_EQ(gpu.busy_by_own, Share::of_millionths(600'000));
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(300'000));
   EXPECT_EQ(gpu.celsius, 40);
   EXPECT_EQ(gpu.partitioned, false);
   EXPECT_THAT(gpu.notes, IsEmpty());
@@ -78,13 +78,13 @@ TEST_F(NvmlSourceTest, TellsOwnUseFromOthers) {
 TEST_F(NvmlSourceTest, DoesNotTakeOldUseForPresentUse) {
   fake_.add_process(0, kOther, 0, 80, kWallUs - 2'000'000);
   const SourceReading reading = source().read();
-  EXPECT_EQ(reading.gpus.at(0).busy_by_others, 0U);
+  EXPECT_EQ(reading.gpus.at(0).busy_by_others, Share());
 }
 
 TEST_F(NvmlSourceTest, DoesNotCallABusyGpuIdleBecauseNobodyIsNamed) {
   fake_->gpu_percent = 55;
   const GpuReading gpu = source().read().gpus.at(0);
-  EXPECT_EQ(gpu.busy, 550'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(550'000));
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("busier than the processes")));
 }
@@ -93,7 +93,7 @@ TEST_F(NvmlSourceTest, InAContainerTellsOwnFromOthersByNoNumber) {
   fake_->gpu_percent = 90;
   fake_.add_process(0, kOwn, 300, 60, kWallUs - 1000);  // somebody else's, there
   const GpuReading gpu = source(false).read().gpus.at(0);
-  EXPECT_EQ(gpu.busy, 900'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(900'000));
   EXPECT_EQ(gpu.memory_own, std::nullopt);
   EXPECT_EQ(gpu.busy_by_own, std::nullopt);
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
@@ -148,12 +148,12 @@ TEST_F(NvmlSourceTest, KeepsALostGpuListedAndUnknownUntilItIsBack) {
   EXPECT_EQ(lost.gpus[1].busy, std::nullopt);
   EXPECT_EQ(lost.gpus[1].memory_total, std::nullopt);
   EXPECT_THAT(lost.gpus[1].notes, Contains(HasSubstr("the GPU is lost")));
-  EXPECT_EQ(lost.gpus[0].busy, 500'000U) << "its neighbours are as before";
-  EXPECT_EQ(lost.gpus[2].busy, 500'000U);
+  EXPECT_EQ(lost.gpus[0].busy, Share::of_millionths(500'000)) << "its neighbours are as before";
+  EXPECT_EQ(lost.gpus[2].busy, Share::of_millionths(500'000));
   ASSERT_TRUE(lost.fault);
   fake_->lost_gpu = -1;
   const SourceReading back = nvml.read();
-  EXPECT_EQ(back.gpus.at(1).busy, 500'000U);
+  EXPECT_EQ(back.gpus.at(1).busy, Share::of_millionths(500'000));
   EXPECT_FALSE(back.fault);
 }
 
@@ -230,8 +230,8 @@ TEST_F(NvmlSourceTest, DoesNotWakeAGpuThatSleeps) {
   ASSERT_THAT(reading.gpus, SizeIs(1));
   EXPECT_EQ(reading.gpus[0].id, "0001:40:00.0");
   EXPECT_EQ(reading.gpus[0].name, "nvidia 10DE:2684");
-  EXPECT_EQ(reading.gpus[0].busy, 0U);
-  EXPECT_EQ(reading.gpus[0].busy_by_others, 0U);
+  EXPECT_EQ(reading.gpus[0].busy, Share());
+  EXPECT_EQ(reading.gpus[0].busy_by_others, Share());
   EXPECT_EQ(reading.gpus[0].memory_used, std::nullopt);
   EXPECT_FALSE(reading.fault);
   EXPECT_EQ(fake_->inits, 0) << "NVML was not even loaded";
@@ -245,12 +245,13 @@ TEST_F(NvmlSourceTest, KeepsNoGpuAwakeThatMaySleep) {
   has_power(0, "auto", "active", "0");
   const GpuReading resting = nvml.read().gpus.at(0);
   EXPECT_EQ(resting.name, "NVIDIA Fake 0");
-  EXPECT_EQ(resting.busy, 0U);
+  EXPECT_EQ(resting.busy, Share());
   EXPECT_EQ(fake_->inits, 1) << "nobody uses it: it is about to sleep";
   has_power(0, "auto", "active", "1");
   fake_->gpu_percent = 70;
   fake_.add_process(0, kOther, 100, 70, kWallUs - 1000);
-  EXPECT_EQ(nvml.read().gpus.at(0).busy_by_others, 700'000U) << "somebody does again";
+  EXPECT_EQ(nvml.read().gpus.at(0).busy_by_others, Share::of_millionths(700'000))
+      << "somebody does again";
   EXPECT_EQ(fake_->inits, 2);
 }
 
@@ -283,8 +284,8 @@ TEST_F(NvmlSourceTest, AsksTheOneGpuAndLetsTheOtherSleep) {
   fake_->lost_gpu = 1;  // would say so if it were asked
   const SourceReading reading = nvml.read();
   ASSERT_THAT(reading.gpus, SizeIs(2));
-  EXPECT_EQ(reading.gpus[0].busy, 300'000U);
-  EXPECT_EQ(reading.gpus[1].busy, 0U);
+  EXPECT_EQ(reading.gpus[0].busy, Share::of_millionths(300'000));
+  EXPECT_EQ(reading.gpus[1].busy, Share());
   EXPECT_FALSE(reading.fault);
 }
 
@@ -312,40 +313,40 @@ TEST(NvmlSource, OfAHalfLibraryKnowsMemoryAndSaysWhatIsMissing) {
 
 TEST(FillSplit, KnowsBothWhereTheyExplainTheGpu) {
   GpuReading gpu;
-  gpu.busy = 900'000;
-  fill_split(gpu, {.own = 0, .others = 700'000});
-  EXPECT_EQ(gpu.busy_by_own, 0U);
-  EXPECT_EQ(gpu.busy_by_others, 700'000U);
+  gpu.busy = Share::of_millionths(900'000);
+  fill_split(gpu, {.own = Share(), .others = Share::of_millionths(700'000)});
+  EXPECT_EQ(gpu.busy_by_own, Share());
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(700'000));
   EXPECT_THAT(gpu.notes, IsEmpty());
 }
 
 TEST(FillSplit, TakesAMissingSampleForUnknownRatherThanIdle) {
   GpuReading own_seen;
-  own_seen.busy = 950'000;
-  fill_split(own_seen, {.own = 600'000, .others = 0});
-  EXPECT_EQ(own_seen.busy_by_own, 600'000U);
+  own_seen.busy = Share::of_millionths(950'000);
+  fill_split(own_seen, {.own = Share::of_millionths(600'000), .others = Share()});
+  EXPECT_EQ(own_seen.busy_by_own, Share::of_millionths(600'000));
   EXPECT_EQ(own_seen.busy_by_others, std::nullopt);
   EXPECT_THAT(own_seen.notes, SizeIs(1));
   GpuReading others_seen;
-  others_seen.busy = 950'000;
-  fill_split(others_seen, {.own = 0, .others = 600'000});
+  others_seen.busy = Share::of_millionths(950'000);
+  fill_split(others_seen, {.own = Share(), .others = Share::of_millionths(600'000)});
   EXPECT_EQ(others_seen.busy_by_own, std::nullopt);
-  EXPECT_EQ(others_seen.busy_by_others, 600'000U) << "at least";
+  EXPECT_EQ(others_seen.busy_by_others, Share::of_millionths(600'000)) << "at least";
 }
 
 TEST(FillSplit, BelievesTheDriverWhereTheGpusOwnFigureIsUnknown) {
   GpuReading gpu;
-  fill_split(gpu, {.own = 0, .others = 0});
-  EXPECT_EQ(gpu.busy_by_own, 0U);
-  EXPECT_EQ(gpu.busy_by_others, 0U);
+  fill_split(gpu, {.own = Share(), .others = Share()});
+  EXPECT_EQ(gpu.busy_by_own, Share());
+  EXPECT_EQ(gpu.busy_by_others, Share());
 }
 
 TEST(SplitUse, NeverTellsMoreThanTheWhole) {
   const std::vector<NvmlProcessUse> uses{
       {.pid = 1, .sm = 70}, {.pid = 2, .sm = 60}, {.pid = 3, .sm = 9}};
-  EXPECT_EQ(split_use(uses, 3).own, 90'000U);
-  EXPECT_EQ(split_use(uses, 3).others, kWholeMillionths);
-  EXPECT_EQ(split_use({}, 3).others, 0U);
+  EXPECT_EQ(split_use(uses, 3).own, Share::of_millionths(90'000));
+  EXPECT_EQ(split_use(uses, 3).others, Share::percent(100));
+  EXPECT_EQ(split_use({}, 3).others, Share());
 }
 
 }  // namespace

@@ -70,9 +70,10 @@ TEST_F(SysfsGpu, OfAmdTellsEveryFigure) {
   EXPECT_EQ(gpu.memory_free, 15163091968U);
   EXPECT_EQ(gpu.memory_own, kMiB);
   EXPECT_EQ(gpu.celsius, 54);
-  EXPECT_EQ(gpu.busy, 900'000U);
-  EXPECT_EQ(gpu.busy_by_own, 600'000U);
-  EXPECT_EQ(gpu.busy_by_others, 200'000U) << "as seen, not what is left of the driver's figure";
+  EXPECT_EQ(gpu.busy, Share::of_millionths(900'000));
+  EXPECT_EQ(gpu.busy_by_own, Share::of_millionths(600'000));
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(200'000))
+      << "as seen, not what is left of the driver's figure";
   EXPECT_THAT(gpu.notes, IsEmpty());
 }
 
@@ -80,7 +81,7 @@ TEST_F(SysfsGpu, TakesTheRestForOthersWhereNotAllCanBeSeen) {
   add_amd();
   machine_.add_hidden_process(20, "S 1 1 1 0 -1 4194304");
   const GpuReading gpu = look_after("amdgpu", 600, 200);
-  EXPECT_EQ(gpu.busy_by_others, 300'000U);
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(300'000));
   EXPECT_THAT(gpu.notes, Contains(AllOf(HasSubstr("estimated"), HasSubstr("1 processes"))));
 }
 
@@ -88,7 +89,7 @@ TEST_F(SysfsGpu, DoesNotCallItsOwnComputeWorkOthers) {
   add_amd();
   machine_.open_file(kOwn, 9, "/dev/kfd", "");
   const GpuReading gpu = look_after("amdgpu", 0, 0);
-  EXPECT_EQ(gpu.busy, 900'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(900'000));
   EXPECT_EQ(gpu.busy_by_own, std::nullopt);
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
   EXPECT_EQ(gpu.memory_own, std::nullopt);
@@ -97,16 +98,16 @@ TEST_F(SysfsGpu, DoesNotCallItsOwnComputeWorkOthers) {
 TEST_F(SysfsGpu, CountsComputeWorkOfOthersThatFilesDoNotTell) {
   add_amd();
   machine_.open_file(800, 9, "/dev/kfd", "");
-  EXPECT_EQ(look_after("amdgpu", 100, 0).busy_by_others, 800'000U);
+  EXPECT_EQ(look_after("amdgpu", 100, 0).busy_by_others, Share::of_millionths(800'000));
 }
 
 TEST_F(SysfsGpu, OfIntelIsBusyAsItsClientsAre) {
   machine_.add_card("card1", "i915", kAddress);
   const GpuReading gpu = look_after("i915", 100, 400);
   EXPECT_EQ(gpu.vendor, "intel");
-  EXPECT_EQ(gpu.busy, 500'000U);
-  EXPECT_EQ(gpu.busy_by_own, 100'000U);
-  EXPECT_EQ(gpu.busy_by_others, 400'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(500'000));
+  EXPECT_EQ(gpu.busy_by_own, Share::of_millionths(100'000));
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(400'000));
   EXPECT_EQ(gpu.memory_total, std::nullopt);
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("memory unknown")));
 }
@@ -116,7 +117,7 @@ TEST_F(SysfsGpu, OfIntelIsUnknownRatherThanIdleWhereNotAllCanBeSeen) {
   machine_.add_hidden_process(20, "S 1 1 1 0 -1 4194304");
   const GpuReading gpu = look_after("xe", 100, 0);
   EXPECT_EQ(gpu.busy, std::nullopt);
-  EXPECT_EQ(gpu.busy_by_own, 100'000U);
+  EXPECT_EQ(gpu.busy_by_own, Share::of_millionths(100'000));
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("CAP_SYS_PTRACE")));
 }
@@ -125,7 +126,7 @@ TEST_F(SysfsGpu, OfIntelTellsAtLeastWhatCanBeSeen) {
   machine_.add_card("card1", "xe", kAddress);
   machine_.add_hidden_process(20, "S 1 1 1 0 -1 4194304");
   const GpuReading gpu = look_after("xe", 100, 700);
-  EXPECT_EQ(gpu.busy_by_others, 700'000U);
+  EXPECT_EQ(gpu.busy_by_others, Share::of_millionths(700'000));
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("at least")));
 }
 
@@ -133,7 +134,7 @@ TEST_F(SysfsGpu, TellsNobodysUseAtTheFirstLook) {
   add_amd();
   SysfsGpuSource source({.root = machine_.root(), .own_pid = kOwn}, clock_);
   const GpuReading gpu = look(source);
-  EXPECT_EQ(gpu.busy, 900'000U);
+  EXPECT_EQ(gpu.busy, Share::of_millionths(900'000));
   EXPECT_EQ(gpu.busy_by_own, std::nullopt);
   EXPECT_EQ(gpu.busy_by_others, std::nullopt);
   EXPECT_THAT(gpu.notes, Contains(HasSubstr("two looks")));
@@ -157,15 +158,15 @@ TEST_F(SysfsGpu, LeavesUnknownWhatIsNoNumber) {
 
 TEST_F(SysfsGpu, ThatSaysMoreThanAHundredIsWhollyBusy) {
   machine_.put(add_amd() + "/gpu_busy_percent", "250\n");
-  EXPECT_EQ(look_after("amdgpu", 0, 0).busy, kWholeMillionths);
+  EXPECT_EQ(look_after("amdgpu", 0, 0).busy, Share::percent(100));
 }
 
 TEST_F(SysfsGpu, ThatSleepsIsIdleAndNotAsked) {
   const std::string card = add_amd();
   machine_.put(card + "/power/runtime_status", "suspended\n");
   const GpuReading gpu = look_after("amdgpu", 0, 0);
-  EXPECT_EQ(gpu.busy, 0U);
-  EXPECT_EQ(gpu.busy_by_others, 0U);
+  EXPECT_EQ(gpu.busy, Share());
+  EXPECT_EQ(gpu.busy_by_others, Share());
   EXPECT_EQ(gpu.memory_used, std::nullopt);
   EXPECT_EQ(gpu.celsius, std::nullopt);
   EXPECT_THAT(gpu.notes, ElementsAre(HasSubstr("sleeps")));
@@ -183,7 +184,7 @@ TEST_F(SysfsGpu, ThatIsGoneIsUnknownUntilItIsBack) {
   ASSERT_TRUE(lost.fault);
   EXPECT_EQ(lost.fault->code, ErrorCode::kUnavailable);
   add_amd();
-  EXPECT_EQ(look(source).busy, 900'000U);
+  EXPECT_EQ(look(source).busy, Share::of_millionths(900'000));
   EXPECT_FALSE(source.read().fault);
 }
 
@@ -216,11 +217,16 @@ TEST(DrmCards, AreCalledWhatTheirMakerCallsThem) {
   EXPECT_EQ(find_drm_cards(machine.root()).at(0).identity.name, "Radeon Pro");
 }
 
-TEST(ParseNumber, TakesNothingButANumber) {
-  EXPECT_EQ(parse_number("12\n", "x").value(), 12);
-  EXPECT_EQ(parse_number("-40", "x").value(), -40);
+TEST(ReadNumber, TakesNothingButANumber) {
+  GpuMachine machine;
+  const auto read = [&](std::string_view text) {
+    machine.put("number", std::string(text));
+    return read_number(machine.root() / "number");
+  };
+  EXPECT_EQ(read("12\n").value(), 12);
+  EXPECT_EQ(read("-40").value(), -40);
   for (const std::string_view text : {"", "\n", "12 34", "0x10", "1e3", "99999999999999999999"}) {
-    EXPECT_EQ(parse_number(text, "x").error().code, ErrorCode::kCorrupt) << text;
+    EXPECT_EQ(read(text).error().code, ErrorCode::kCorrupt) << text;
   }
 }
 

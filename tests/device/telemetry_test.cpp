@@ -352,7 +352,7 @@ TEST(TelemetryOfThisMachine, AnswersWhateverIsInstalledHere) {
   const auto readings = telemetry.read(kLong, kLong);
   for (const GpuReading& gpu : readings->gpus) {
     EXPECT_FALSE(gpu.id.empty());
-    EXPECT_LE(gpu.busy.value_or(0), kWholeMillionths);
+    EXPECT_LE(gpu.busy.value_or(Share()), Share::percent(100));
     EXPECT_TRUE(gpu.busy || !gpu.notes.empty()) << "unknown without a reason";
   }
   for (const Error& fault : readings->faults) EXPECT_THAT(fault.message, HasSubstr("["));

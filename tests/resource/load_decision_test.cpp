@@ -14,13 +14,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Balanced: looks every 5 s, pauses for 30 s.
-const PausePolicy kPolicy{.enabled = true,
-                          .cpu = *Share::of(0.7),
-                          .gpu = *Share::of(0.8),
-                          .memory = *Share::of(0.9),
-                          .check = 5s,
-                          .pause = 30s};
+// CPU above 0.7, GPU 0.8, memory 0.9; looks every 5 s, pauses for 30 s.
+const PausePolicy kPolicy = ResourcePolicy::of(ResourceMode::kBalanced).pause;
 
 OthersLoad load(double cpu, double gpu = 0, double memory = 0) {
   return {.cpu = *Share::of(cpu), .gpu = *Share::of(gpu), .memory = *Share::of(memory)};

@@ -19,12 +19,8 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using testing::ManualClock;
 
-const PausePolicy kPolicy{.enabled = true,
-                          .cpu = *Share::of(0.7),
-                          .gpu = *Share::of(0.8),
-                          .memory = *Share::of(0.9),
-                          .check = 5s,
-                          .pause = 30s};
+// CPU above 0.7, GPU 0.8, memory 0.9; looks every 5 s, pauses for 30 s.
+const PausePolicy kPolicy = ResourcePolicy::of(ResourceMode::kBalanced).pause;
 
 HostLoad host_load(double cpu) {
   return {.cpu = CpuLoad{.others = *Share::of(cpu), .own = Share()},

@@ -9,7 +9,7 @@
 #include <random>
 #include <thread>
 
-#include "resource/share.h"
+#include "base/share.h"
 #include "support/slowness.h"
 
 namespace gogrid {

@@ -1,4 +1,4 @@
-#include "resource/share.h"
+#include "base/share.h"
 
 #include <gtest/gtest.h>
 
@@ -40,6 +40,31 @@ TEST(Share, IsExactWhereFloatingPointIsNot) {
   EXPECT_EQ(Share::of(0.5)->floor_of(18'014'398'509'481'986), 9'007'199'254'740'993U);
   EXPECT_EQ(Share::of(0.5)->floor_of(kMost), kMost / 2);
   EXPECT_EQ(Share::of_millionths(999'999).floor_of(kMost), 18'446'725'626'965'477'905ULL);
+}
+
+TEST(Share, RoundsDownWhatItIsOf) {
+  EXPECT_EQ(Share::of_millionths(333'333).floor_of(3), 0U);
+  EXPECT_EQ(Share::of_millionths(250'000).floor_of(4), 1U);
+}
+
+TEST(Share, OfTwoNumbersIsExactAndAtMostTheWhole) {
+  const auto part_of = [](std::uint64_t part, std::uint64_t whole) {
+    return Share::part_of(part, whole).millionths();
+  };
+  EXPECT_EQ(part_of(0, 0), 0U);
+  EXPECT_EQ(part_of(5, 0), 0U);
+  EXPECT_EQ(part_of(1, 3), 333'333U);
+  EXPECT_EQ(part_of(kMost, kMost), Share::kWhole);
+  EXPECT_EQ(part_of(kMost - 1, kMost), 999'999U);
+  EXPECT_EQ(part_of(kMost, 1), Share::kWhole);
+}
+
+TEST(Share, SumsAndDifferencesStayWithinNothingAndAll) {
+  EXPECT_EQ(Share::percent(30) + Share::percent(40), Share::percent(70));
+  EXPECT_EQ(Share::percent(70) + Share::percent(40), Share::percent(100));
+  EXPECT_EQ(Share::percent(70) - Share::percent(40), Share::percent(30));
+  EXPECT_EQ(Share::percent(40) - Share::percent(70), Share());
+  EXPECT_EQ(Share::percent(1'000'000'000'000), Share::percent(100));
 }
 
 TEST(Share, IsMonotoneInTheTotalAndInTheShare) {
