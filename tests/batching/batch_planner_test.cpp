@@ -275,6 +275,9 @@ World random_world(std::mt19937& random) {
   limits.groups = static_cast<std::uint32_t>(1 + random() % limits.parallel);
   limits.max_batch = static_cast<std::uint32_t>(random() % 4);
   if (random() % 3 == 0) limits.free_cells = static_cast<std::uint32_t>(random() % 20);
+  if (random() % 2 == 0) limits.tile = static_cast<std::uint32_t>(1 + random() % 24);
+  if (random() % 2 == 0) limits.paced_chunk = static_cast<std::uint32_t>(1 + random() % 32);
+  if (random() % 2 == 0) limits.paced_rest = static_cast<std::uint32_t>(1 + random() % 16);
   for (std::uint32_t slot = 0; slot < limits.parallel; ++slot) {
     if (random() % 4 == 0) continue;
     const auto known = static_cast<std::int32_t>(1 + random() % 100);
@@ -330,6 +333,7 @@ TEST(BatchPlanner, KeepsItsPromisesInRandomWorlds) {
     std::set<std::size_t> seen;
     std::uint32_t rows = 0;
     std::uint32_t prefill_rows = 0;
+    std::uint32_t rest_rows = 0;  // of prompts with less than a tile left
     SlotId last_slot = -1;
     for (const PlannedRows& planned : plan.rows) {
       const SequenceView& view = world.sequences[planned.sequence];
@@ -343,7 +347,10 @@ TEST(BatchPlanner, KeepsItsPromisesInRandomWorlds) {
       ASSERT_LE(planned.first + planned.count, view.known);
       ASSERT_EQ(planned.wants_output, planned.first + planned.count == view.known);
       rows += static_cast<std::uint32_t>(planned.count);
-      if (!view.decodes()) prefill_rows += static_cast<std::uint32_t>(planned.count);
+      if (view.decodes()) continue;
+      prefill_rows += static_cast<std::uint32_t>(planned.count);
+      const bool is_rest = view.known - view.computed < static_cast<std::int32_t>(limits.tile);
+      if (is_rest) rest_rows += static_cast<std::uint32_t>(planned.count);
     }
     ASSERT_LE(rows, limits.max_step_rows);
     ASSERT_LE(rows, limits.free_cells);
@@ -351,7 +358,13 @@ TEST(BatchPlanner, KeepsItsPromisesInRandomWorlds) {
     const bool decoding_somewhere = std::ranges::any_of(
         world.sequences, [](const SequenceView& v) { return v.decodes() && !v.held; });
     const bool in_chunks = decoding_somewhere || limits.groups > 1;
-    ASSERT_TRUE(!in_chunks || prefill_rows <= limits.prefill_chunk);
+    const std::uint32_t chunk = decoding_somewhere
+                                    ? std::min(limits.prefill_chunk, limits.paced_chunk)
+                                    : limits.prefill_chunk;
+    // Half as large again for a tile, where there are tiles.
+    const std::uint32_t most = limits.tile > 0 ? chunk + chunk / 2 : chunk;
+    ASSERT_TRUE(!in_chunks || prefill_rows <= most);
+    ASSERT_TRUE(!decoding_somewhere || rest_rows <= limits.paced_rest);
     const bool work =
         limits.free_cells > 0 && std::ranges::any_of(world.sequences, [&](const SequenceView& v) {
           return v.ready() && group_of(v.slot, limits) == group;

@@ -6,10 +6,9 @@
 #include <random>
 #include <thread>
 
-#include "batching/harness.h"
-#include "support/fake_stage.h"
+#include "batching/grid.h"
+#include "support/eventually.h"
 #include "support/manual_clock.h"
-#include "support/recording_sink.h"
 
 namespace gogrid {
 namespace {
@@ -17,93 +16,17 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::AllOf;
-using testing::fake_generation;
+using testing::eventually;
 using testing::FakeCall;
 using testing::FakeOptions;
-using testing::FakeStageFactory;
-using testing::FakeVocabulary;
+using testing::Grid;
+using testing::GridSetup;
 using ::testing::HasSubstr;
 using testing::Latch;
 using testing::make_prompt;
 using testing::make_request;
 using testing::ManualClock;
 using testing::RecordingSink;
-
-const SteadyClock kClock;
-
-struct GridSetup {
-  std::size_t n_stages = 1;
-  BatcherOptions options = {
-      .context = 512, .parallel = 4, .max_step_rows = 64, .prefill_chunk = 16};
-  FakeOptions fake = {.vocabulary = 50'000};
-  PipelineOptions pipeline = {};
-  const Clock* clock = &kClock;
-};
-
-// A batcher over fake stages, with its threads.
-class Grid {
- public:
-  explicit Grid(const GridSetup& setup)
-      : setup_(setup),
-        factory_(setup.fake),
-        batcher_(std::make_unique<Batcher>(setup.options, vocabulary_, *setup.clock)) {
-    const auto& o = setup.options;
-    PipelineOptions pipeline_options = setup.pipeline;
-    pipeline_options.steps_in_flight = o.groups;
-    auto pipeline = Pipeline::build(
-        testing::fake_specs(setup.n_stages, o.parallel, o.context, o.max_step_rows, o.kv_cells),
-        factory_, pipeline_options, *setup.clock, batcher_->on_step_done(), {}, {});
-    if (!pipeline) throw std::runtime_error(pipeline.error().message);
-    pipeline_ = *std::move(pipeline);
-  }
-
-  // Requests may wait before this.
-  void start() { batcher_->start(std::move(pipeline_)); }
-
-  std::shared_ptr<RecordingSink> send(GenerationRequest request) {
-    auto sink = std::make_shared<RecordingSink>();
-    auto sent = batcher_->submit({std::move(request), sink});
-    EXPECT_TRUE(sent) << sent.error().error.message;
-    return sink;
-  }
-  Refusal refused(GenerationRequest request) {
-    auto sent = batcher_->submit({std::move(request), std::make_shared<RecordingSink>()});
-    EXPECT_FALSE(sent);
-    return sent ? Refusal{} : std::move(sent).error();
-  }
-
-  std::vector<Token> expected(const std::vector<Token>& prompt, std::uint32_t max_tokens) const {
-    return fake_generation(prompt, max_tokens, setup_.n_stages, setup_.fake.vocabulary,
-                           setup_.options.context);
-  }
-  std::string text_of(const std::vector<Token>& tokens) const {
-    std::string text;
-    for (const Token token : tokens) text += vocabulary_.piece(token, false);
-    return text;
-  }
-
-  Batcher& batcher() { return *batcher_; }
-  void destroy_batcher() { batcher_.reset(); }
-  FakeStageFactory& factory() { return factory_; }
-
- private:
-  const GridSetup setup_;
-  const FakeVocabulary vocabulary_;
-  FakeStageFactory factory_;
-  std::unique_ptr<Batcher> batcher_;
-  std::unique_ptr<Pipeline> pipeline_;
-};
-
-// Waits for what another thread is about to do.
-template <class Condition>
-::testing::AssertionResult eventually(const Condition& condition) {
-  const auto until = std::chrono::steady_clock::now() + seconds(30);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return ::testing::AssertionFailure() << "never";
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  return ::testing::AssertionSuccess();
-}
 
 TEST(Batcher, StreamsWhatTheModelMakes) {
   for (const std::size_t n_stages : {1U, 2U, 3U}) {
@@ -211,7 +134,7 @@ TEST(Batcher, EndsARequestWhoseDeadlinePassesInTheQueue) {
   grid.start();
   const auto running = grid.send(make_request({1}, 3));
   auto late = make_request({2}, 3);
-  late.deadline = kClock.now() + milliseconds(20);
+  late.deadline = testing::grid_clock().now() + milliseconds(20);
   const auto sink = grid.send(std::move(late));
   ASSERT_TRUE(sink->wait_for_end());
   EXPECT_EQ(sink->error()->code, ErrorCode::kDeadline);
@@ -314,7 +237,7 @@ TEST(Batcher, TellsEveryoneWhenThePipelineFails) {
   EXPECT_EQ(refusal.error.code, ErrorCode::kUnavailable);
   EXPECT_THAT(refusal.error.message, HasSubstr("gone"));
   ASSERT_TRUE(grid.batcher().failure());
-  grid.batcher().drain(kClock.now() + seconds(30));  // has nothing to wait for
+  grid.batcher().drain(testing::grid_clock().now() + seconds(30));  // has nothing to wait for
 }
 
 TEST(Batcher, TellsEveryoneWhenAStageHangs) {
@@ -343,7 +266,7 @@ TEST(Batcher, DrainsWhatRunsAndWaitsAndRefusesTheRest) {
   grid.start();
   const auto a = grid.send(make_request(make_prompt(5), 30));
   const auto b = grid.send(make_request(make_prompt(5, 1), 30));
-  std::jthread drainer([&] { grid.batcher().drain(kClock.now() + seconds(60)); });
+  std::jthread drainer([&] { grid.batcher().drain(testing::grid_clock().now() + seconds(60)); });
   EXPECT_TRUE(eventually([&] {
     const auto sent =
         grid.batcher().submit({make_request({1}, 1), std::make_shared<RecordingSink>()});
@@ -404,7 +327,7 @@ TEST(Batcher, EndsTheWaitingWhenDestroyedBeforeItStarted) {
 TEST(Batcher, EndsTheWaitingWhenDrainedBeforeItStarted) {
   Grid grid({});
   const auto sink = grid.send(make_request({1}, 3));
-  grid.batcher().drain(kClock.now());
+  grid.batcher().drain(testing::grid_clock().now());
   ASSERT_TRUE(sink->error());
   EXPECT_EQ(sink->error()->code, ErrorCode::kUnavailable);
   EXPECT_EQ(grid.refused(make_request({1}, 3)).error.code, ErrorCode::kUnavailable);
@@ -441,95 +364,6 @@ TEST(Batcher, MeasuresForMetricsWhenGivenSome) {
 }
 
 // ---- thousands of streams of all kinds
-
-// Steps of a millisecond, asked of a governor.
-GridSetup governed(Governor& governor, std::size_t n_stages = 1) {
-  GridSetup setup{.n_stages = n_stages};
-  setup.options.groups = static_cast<std::uint32_t>(n_stages);
-  setup.options.governor = &governor;
-  setup.fake.script = [](FakeCall&) { std::this_thread::sleep_for(milliseconds(1)); };
-  return setup;
-}
-
-TEST(PausedBatcher, RestsAtTheEndOfAStepSaysWhyAndGoesOnWhereItWas) {
-  for (const std::size_t n_stages : {1U, 2U}) {
-    Governor governor(kClock);
-    Grid grid(governed(governor, n_stages));
-    grid.start();
-    const auto running = grid.send(make_request(make_prompt(20), 100));
-    ASSERT_TRUE(running->wait_for_tokens(5));
-    governor.pause(PauseReason::kOperator, "a film", {});
-    const auto newcomer = grid.send(make_request(make_prompt(30, 1), 10));
-    EXPECT_TRUE(eventually([&] { return !running->notices().empty(); }));
-    EXPECT_TRUE(eventually([&] { return !newcomer->notices().empty(); }));
-    EXPECT_THAT(running->notices(), ::testing::ElementsAre("a film"));
-    std::this_thread::sleep_for(milliseconds(20));  // what was in flight comes back
-    const auto calls = grid.factory().counters().calls.load();
-    std::this_thread::sleep_for(milliseconds(100));
-    EXPECT_EQ(grid.factory().counters().calls, calls);
-    EXPECT_FALSE(running->ended());
-    governor.resume(PauseReason::kOperator);
-    ASSERT_TRUE(running->wait_for_end() && newcomer->wait_for_end());
-    EXPECT_EQ(running->tokens(), grid.expected(make_prompt(20), 100));
-    EXPECT_EQ(newcomer->tokens(), grid.expected(make_prompt(30, 1), 10));
-    EXPECT_EQ(running->concurrent_calls() + running->calls_after_end(), 0);
-  }
-}
-
-TEST(PausedBatcher, GoesOnByItselfWhenTheTimeIsOver) {
-  Governor governor(kClock);
-  Grid grid(governed(governor));
-  governor.pause(PauseReason::kLoad, "a compiler", kClock.now() + milliseconds(150));
-  grid.start();
-  const TimePoint begin = kClock.now();
-  const auto sink = grid.send(make_request(make_prompt(5), 5));
-  ASSERT_TRUE(sink->wait_for_end());
-  EXPECT_TRUE(sink->finish());
-  EXPECT_GE(kClock.now() - begin, milliseconds(100));
-}
-
-TEST(PausedBatcher, DeadlinesStandStillInAPause) {
-  Governor governor(kClock);
-  Grid grid(governed(governor));
-  grid.start();
-  GenerationRequest request = make_request(make_prompt(5), 50);
-  request.deadline = kClock.now() + seconds(2);
-  const auto sink = grid.send(std::move(request));
-  ASSERT_TRUE(sink->wait_for_tokens(3));
-  governor.pause(PauseReason::kOperator, "a film", {});
-  std::this_thread::sleep_for(milliseconds(2500));
-  EXPECT_FALSE(sink->ended());
-  governor.resume(PauseReason::kOperator);
-  ASSERT_TRUE(sink->wait_for_end());
-  EXPECT_TRUE(sink->finish());
-}
-
-TEST(PausedBatcher, WhoCanWaitForSoLongOnlyIsSentAwayThen) {
-  Governor governor(kClock);
-  Grid grid(governed(governor));
-  grid.start();
-  governor.pause(PauseReason::kOperator, "a film", {});
-  GenerationRequest request = make_request(make_prompt(5), 5);
-  request.start_by = kClock.now() + milliseconds(30);
-  const auto sink = grid.send(std::move(request));
-  ASSERT_TRUE(sink->wait_for_end());
-  EXPECT_EQ(sink->error()->code, ErrorCode::kUnavailable);
-}
-
-TEST(PausedBatcher, CancelledStreamsEndInAPauseToo) {
-  Governor governor(kClock);
-  Grid grid(governed(governor));
-  grid.start();
-  std::stop_source client;
-  GenerationRequest request = make_request(make_prompt(5), 400);
-  request.cancel = client.get_token();
-  const auto sink = grid.send(std::move(request));
-  ASSERT_TRUE(sink->wait_for_tokens(3));
-  governor.pause(PauseReason::kOperator, "a film", {});
-  client.request_stop();
-  ASSERT_TRUE(sink->wait_for_end());
-  EXPECT_EQ(sink->error()->code, ErrorCode::kCancelled);
-}
 
 struct Stress {
   std::uint32_t seed;

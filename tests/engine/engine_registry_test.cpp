@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "support/eventually.h"
 #include "support/manual_clock.h"
 #include "support/recording_sink.h"
 #include "support/tiny_engine.h"
@@ -12,22 +13,13 @@
 namespace gogrid {
 namespace {
 
+using testing::eventually;
 using testing::FakeStageFactory;
 using ::testing::HasSubstr;
 using testing::Latch;
 using testing::ManualClock;
 using testing::RecordingSink;
 using testing::TinyEngine;
-
-// True when `holds` comes true within 30 s.
-bool eventually(const std::function<bool()>& holds) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
 
 // A registry over one tiny model; time is moved by hand.
 class EngineRegistryTest : public ::testing::Test {

@@ -17,6 +17,7 @@
 #include "http/fake_completions.h"
 #include "http/http_client.h"
 #include "http/http_server.h"
+#include "support/eventually.h"
 #include "support/temporary_folder.h"
 
 namespace gogrid::testing {
@@ -94,17 +95,6 @@ class TestServer {
   bool ended_well_ = false;
   std::jthread thread_;
 };
-
-// True once `condition` holds, looked at often, within ten seconds.
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
 
 inline std::string chat_body(const std::string& model, const std::string& more = {}) {
   return R"({"model":")" + model + R"(","messages":[{"role":"user","content":"hi"}])" + more + "}";
