@@ -48,20 +48,24 @@ RateGate::Answer RateGate::ask(TimePoint now, Rate rate, TimePoint latest) {
 }
 
 GateCounts RateGate::counts() const {
-  // Ends before beginnings: so nobody ends who did not begin.
   const auto read = [](const std::atomic<std::uint64_t>& tally) {
     return tally.load(std::memory_order_acquire);
   };
-  const std::uint64_t went = read(tallies_.went);
-  const std::uint64_t left = read(tallies_.left);
-  const std::uint64_t began = read(tallies_.began);
-  const std::uint64_t at_once = read(tallies_.at_once);
-  const std::uint64_t refused = read(tallies_.refused);
-  return {.seen = at_once + refused + began,
-          .granted = at_once + went,
-          .delayed = went,
-          .refused = refused + left,
-          .waiting = began - went - left};
+  while (true) {
+    // Ends before beginnings, so that nobody ends who did not begin; and the same ends after them,
+    // so that who is taken for waiting does.
+    const std::uint64_t went = read(tallies_.went);
+    const std::uint64_t left = read(tallies_.left);
+    const std::uint64_t began = read(tallies_.began);
+    const std::uint64_t at_once = read(tallies_.at_once);
+    const std::uint64_t refused = read(tallies_.refused);
+    if (went != read(tallies_.went) || left != read(tallies_.left)) continue;
+    return {.seen = at_once + refused + began,
+            .granted = at_once + went,
+            .delayed = went,
+            .refused = refused + left,
+            .waiting = began - went - left};
+  }
 }
 
 }  // namespace gogrid

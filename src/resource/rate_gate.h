@@ -12,8 +12,7 @@
 
 namespace gogrid {
 
-// seen = granted + refused + waiting, whenever they are read. While others come and go, `waiting`
-// may count some who have left since.
+// Of one moment: seen = granted + refused + waiting.
 struct GateCounts {
   std::uint64_t seen = 0;
   std::uint64_t granted = 0;  // delayed ones among them
@@ -69,6 +68,7 @@ class RateGate {
   // Refuses all newcomers from now on; who waits may still go.
   void close() { closed_.store(true, std::memory_order_relaxed); }
 
+  // Reads again while somebody ends a wait meanwhile.
   GateCounts counts() const;
 
  private:
