@@ -381,7 +381,7 @@ void PipelineCore::watch() {
 void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) {
   if (failure_) return;
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    const Lane& lane = lanes_[i];
+    Lane& lane = lanes_[i];
     if (lane.running && now - lane.since > options_.step_deadline) {
       Error error{ErrorCode::kDeadline,
                   std::format("a step within {:.3g} s expected: still "
@@ -389,9 +389,10 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
                               seconds(options_.step_deadline), seconds(now - lane.since))};
       return fail_pipeline(i, std::move(error), lane.running, answers);
     }
-    // A rest is not a hang.
+    // A rest is not a hang; nor was it one when a new share has ended it.
+    lane.rested = std::max(lane.rested, std::min(now, rests_until(lane)));
     if (!lane.queue.empty() &&
-        now - std::max(lane.queue.front().since, rests_until(lane)) > options_.transfer_deadline) {
+        now - std::max(lane.queue.front().since, lane.rested) > options_.transfer_deadline) {
       Error error{ErrorCode::kDeadline,
                   std::format("a step taken over within {:.3g} s expected: it still waits",
                               seconds(options_.transfer_deadline))};

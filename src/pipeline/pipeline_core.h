@@ -98,6 +98,7 @@ class PipelineCore {
     std::deque<Queued> queue;
     DutyCycle duty;         // as it was before the last step
     TimePoint begun, done;  // the last step
+    TimePoint rested;       // so far, when deadlines were looked at last
     StageStatus status;
     CondVar work;
   };
