@@ -1,10 +1,12 @@
 #include "app/config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <sstream>
 #include <toml++/toml.hpp>
 #include <utility>
 
+#include "app/resources_config.h"
 #include "base/files.h"
 #include "base/nearest.h"
 
@@ -150,11 +152,7 @@ Status read_devices(const TableReader& root, std::string_view file, Config& conf
 }
 
 Result<Config> read_root(const TableReader& root, std::string_view file) {
-  if (const toml::node* resources = root.get("resources")) {
-    return root.error_at(*resources,
-                         "resources: limits are not in this version; take the table out");
-  }
-  GOGRID_RETURN_IF_ERROR(root.check_keys({"server", "device"}));
+  GOGRID_RETURN_IF_ERROR(root.check_keys({"server", "device", "resources"}));
   Config config;
   if (const toml::node* server = root.get("server")) {
     if (!server->is_table())
@@ -162,6 +160,11 @@ Result<Config> read_root(const TableReader& root, std::string_view file) {
     GOGRID_RETURN_IF_ERROR(read_server(TableReader(*server->as_table(), file, "server"), config));
   }
   GOGRID_RETURN_IF_ERROR(read_devices(root, file, config));
+  if (const toml::node* resources = root.get("resources")) {
+    GOGRID_ASSIGN_OR_RETURN(ResourcesConfig read, read_resources(*resources, file));
+    config.limits = std::move(read.settings);
+    config.quiet_hours = std::move(read.quiet_hours);
+  }
   return config;
 }
 
@@ -184,6 +187,26 @@ Result<Config> read_config(const std::filesystem::path& file) {
   if (!text)
     return fail(ErrorCode::kInvalidArgument, "--config: " + text.error().message, "config");
   return parse_config(*text, file.string());
+}
+
+Result<PolicySetting> parse_limit(std::string_view text) {
+  const std::size_t sign = text.find('=');
+  if (sign == 0 || sign == std::string_view::npos || sign + 1 == text.size()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "expected NAME=VALUE, as in max_compute=0.5: " + std::string(text.substr(0, 80)));
+  }
+  const std::string_view value = text.substr(sign + 1);
+  PolicySetting setting{std::string(text.substr(0, sign)), std::string(value)};
+  const char* const end = value.data() + value.size();
+  std::int64_t whole = 0;
+  double real = 0.0;
+  if (value == "true" || value == "false")
+    setting.value = value == "true";
+  else if (std::from_chars(value.data(), end, whole).ptr == end)
+    setting.value = whole;
+  else if (std::from_chars(value.data(), end, real).ptr == end)
+    setting.value = real;
+  return setting;
 }
 
 }  // namespace gogrid

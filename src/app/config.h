@@ -10,6 +10,8 @@
 #include "app/listen_address.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "resource/quiet_hours.h"
+#include "resource/resource_policy.h"
 
 namespace gogrid {
 
@@ -19,6 +21,8 @@ struct Config {
   std::optional<std::uint32_t> context;   // [server] context
   std::optional<std::uint32_t> parallel;  // [server] parallel
   std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
+  std::vector<PolicySetting> limits;      // [resources] by the policy's names, checked
+  QuietHours quiet_hours;                 // [[resources.schedule]]
 };
 
 // kInvalidArgument "FILE:LINE: what was expected: what came". Unknown keys are errors that suggest
@@ -26,5 +30,9 @@ struct Config {
 Result<Config> read_config(const std::filesystem::path& file);
 // `name` stands for the file in errors.
 Result<Config> parse_config(std::string_view text, std::string_view name);
+
+// "max_batch=8", "pause.enabled=false", "mode=balanced", as --limit has it. kInvalidArgument
+// without a name or a value; names and ranges are with_settings()' matter.
+Result<PolicySetting> parse_limit(std::string_view text);
 
 }  // namespace gogrid

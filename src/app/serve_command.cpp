@@ -11,6 +11,7 @@
 #include "http/http_server.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "resource/policy_store.h"
 #include "stage/llama_stage.h"
 
 namespace gogrid {
@@ -35,11 +36,29 @@ Result<Config> merged_config(const ServeCommand& command) {
   if (!command.placement.devices.empty()) config.devices = command.placement.devices;
   if (command.placement.context) config.context = command.placement.context;
   if (command.placement.parallel) config.parallel = command.placement.parallel;
+  if (command.mode) config.limits.push_back({"mode", *command.mode});
+  for (const std::string& limit : command.limits) {
+    auto setting = parse_limit(limit);
+    if (!setting)
+      return fail(ErrorCode::kInvalidArgument, "--limit: " + setting.error().message, "limit");
+    config.limits.push_back(*std::move(setting));
+  }
   if (config.models.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "a model is expected: --model NAME (see: gogrid models list)", "model");
   }
   return config;
+}
+
+// What is configured, and the changes that people made in earlier runs over it.
+Result<std::unique_ptr<PolicyStore>> open_policies(const Config& config,
+                                                   const Workspace& workspace) {
+  auto configured = with_settings(ResourcePolicy::of(ResourceMode::kBalanced), config.limits);
+  if (!configured) {
+    const Error fault = error_of(configured.error());
+    return fail(ErrorCode::kInvalidArgument, "--limit: " + fault.message, fault.param);
+  }
+  return PolicyStore::open(*std::move(configured), workspace.policy_file());
 }
 
 PlacementOptions placement_of(const ServeCommand& command, const Config& config) {
@@ -53,9 +72,10 @@ PlacementOptions placement_of(const ServeCommand& command, const Config& config)
 // Everything that serves, in order of start; destroyed in reverse.
 struct Server {
   Server(const Workspace& workspace_in, DeviceRegistry registry_in,
-         const PlacementOptions& placement_in)
+         const PlacementOptions& placement_in, std::unique_ptr<PolicyStore> policies_in)
       : workspace(workspace_in),
         placement(placement_in),
+        policies(std::move(policies_in)),
         devices(std::move(registry_in)),
         governor(clock, &metrics),
         engines(clock),
@@ -65,6 +85,7 @@ struct Server {
   SteadyClock clock;
   const Workspace workspace;
   const PlacementOptions placement;
+  const std::unique_ptr<PolicyStore> policies;
   const DeviceRegistry devices;
   Metrics metrics;
   Governor governor;
@@ -145,7 +166,12 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
   options.port = address.port;
   const Status status = HttpServer::run(
       options,
-      {&server.completions, &server.status, &server.engines, &server.governor, &server.metrics},
+      {.completions = &server.completions,
+       .status = &server.status,
+       .engines = &server.engines,
+       .governor = &server.governor,
+       .policies = server.policies.get(),
+       .metrics = &server.metrics},
       [&](std::uint16_t port) {
         signals.on_first([&server] { drain(server); });
         announcer = std::jthread(
@@ -166,7 +192,8 @@ Status serve_command(const ServeCommand& command, const CommonOptions& common) {
   StopSignals signals;
   const SteadyClock clock;
   GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
-  Server server(workspace, std::move(registry), placement_of(command, config));
+  GOGRID_ASSIGN_OR_RETURN(auto policies, open_policies(config, workspace));
+  Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies));
   for (const std::string& model : config.models) GOGRID_RETURN_IF_ERROR(add_model(server, model));
   return run_server(server, address, signals);
 }

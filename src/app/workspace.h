@@ -28,6 +28,7 @@ class Workspace {
 
   std::filesystem::path slices() const { return root_ / "slices"; }
   std::filesystem::path measurements() const { return root_ / "measurements"; }
+  std::filesystem::path policy_file() const { return root_ / "policy.json"; }
   Result<ModelLibrary> library() const { return ModelLibrary::open(root_ / "models"); }
 
   // A library name, or the path of a file (anything with a '/' or ending in .gguf). The digest of a

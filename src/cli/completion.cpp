@@ -42,7 +42,8 @@ constexpr const char* kEnd = R"(  esac
   COMPREPLY=()
   case "$previous" in
     -p|--prompt|-n|--max-tokens|--temperature|--top-?|--min-p|--seed) return ;;
-    --context|--parallel|--split|--device|--listen|--name|--sha256|--prompt-tokens) return ;;
+    --context|--parallel|--split|--device|--listen|--limit|--name|--sha256|--prompt-tokens) return ;;
+    --mode) words='conservative balanced aggressive' ;;
     --log-level) words='debug info warning error off' ;;
     -f|--file|--config|--data-dir) words='' ;;
     --model) models=yes words='' ;;

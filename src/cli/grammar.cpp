@@ -93,6 +93,15 @@ void add_serve(CLI::App& root, Parsed& parsed) {
       ->type_name("ADDR:PORT");
   app->add_option("--config", parsed.serve.config, "A TOML file; flags win over it")
       ->type_name("FILE");
+  app->add_option("--mode", parsed.serve.mode,
+                  "How much of this machine to use: conservative (somebody works at it), balanced "
+                  "(the default), aggressive (a server)")
+      ->type_name("MODE")
+      ->check(one_of({"conservative", "balanced", "aggressive"}));
+  repeatable(app->add_option("--limit", parsed.serve.limits,
+                             "One limit by its name, over the mode's, as in max_compute=0.5 (all "
+                             "names: docs/limits.md); repeatable")
+                 ->type_name("NAME=VALUE"));
   add_placement(*app, parsed);
   add_common(*app, parsed.common);
 }

@@ -39,6 +39,8 @@ struct ServeCommand {
   std::vector<std::string> models;    // library names or paths
   std::optional<std::string> listen;  // ADDR:PORT
   std::filesystem::path config;
+  std::optional<std::string> mode;  // of resources
+  std::vector<std::string> limits;  // NAME=VALUE
 };
 struct RunCommand {
   PlacementOptions placement;

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "obs/metrics.h"
+#include "resource/policy_store.h"
 #include "service/completion_service.h"
 #include "service/status_service.h"
 
@@ -39,6 +40,7 @@ struct HttpServices {
   StatusService* status = nullptr;
   EngineRegistry* engines = nullptr;
   Governor* governor = nullptr;
+  PolicyStore* policies = nullptr;
   Metrics* metrics = nullptr;
 };
 

@@ -74,6 +74,7 @@ Json& place_of(Json& root, const std::string& name) {
   const std::size_t last = name.rfind('.');
   if (first == std::string::npos) return root[name];
   Json& outer = root[name.substr(0, first)];
+  if (!outer.is_object()) outer = Json::object();
   if (first == last) return outer[name.substr(first + 1)];
   return outer[name.substr(first + 1, last - first - 1)][name.substr(last + 1)];
 }

@@ -25,6 +25,15 @@ void merge(std::span<const PolicySetting> settings, std::vector<PolicySetting>& 
   }
 }
 
+// A null for a device that has nothing of its own says nothing: devices come and go, the file must
+// not grow with each that ever was.
+void drop_idle_nulls(const ResourcePolicy& configured, std::vector<PolicySetting>& changes) {
+  std::erase_if(changes, [&](const PolicySetting& setting) {
+    return std::holds_alternative<std::monostate>(setting.value) &&
+           with_settings(configured, std::span(&setting, 1)) == configured;
+  });
+}
+
 Status corrupt(const std::filesystem::path& file, const std::string& why) {
   return fail(ErrorCode::kCorrupt, "[policy_store] " + file.string() + ": " + why +
                                        "; remove the file to go back to what is configured");
@@ -71,7 +80,7 @@ Result<std::unique_ptr<PolicyStore>> PolicyStore::open(ResourcePolicy configured
     log::info("policy_changes_kept", {{"file", store->file_.native()},
                                       {"count", static_cast<std::uint64_t>(changes.size())}});
   }
-  MutexLock lock(store->mu_);
+  MutexLock lock(store->writing_);
   store->put(*std::move(policy), std::move(changes));
   return store;
 }
@@ -88,29 +97,54 @@ std::vector<PolicySetting> PolicyStore::changes() const {
 
 Result<PolicyStore::Snapshot> PolicyStore::change(std::span<const PolicySetting> settings,
                                                   std::string_view who) {
-  MutexLock lock(mu_);
-  auto policy = with_settings(*current_, settings);
-  if (!policy) return std::unexpected(error_of(policy.error()));
-  auto changes = changes_;
+  MutexLock lock(writing_);
+  auto changes = this->changes();
   merge(settings, changes);
+  // Checked as they came, so that each fault is told; made of what remains of all changes.
+  if (auto checked = with_settings(*current(), settings); !checked) {
+    return std::unexpected(error_of(checked.error()));
+  }
+  drop_idle_nulls(configured_, changes);
+  auto policy = with_settings(base(), changes);
+  if (!policy) return std::unexpected(error_of(policy.error()));
   GOGRID_RETURN_IF_ERROR(keep(changes));
-  put(*std::move(policy), std::move(changes));
   log::info("policy_changed", {{"by", who}, {"to", policy_json(settings)}});
-  return current_;
+  return put(*std::move(policy), std::move(changes));
 }
 
 Result<PolicyStore::Snapshot> PolicyStore::reset(std::string_view who) {
-  MutexLock lock(mu_);
+  MutexLock lock(writing_);
   GOGRID_RETURN_IF_ERROR(keep({}));
-  put(configured_, {});
   log::info("policy_reset", {{"by", who}});
-  return current_;
+  return put(base(), {});
+}
+
+void PolicyStore::schedule(std::optional<ResourceMode> mode) {
+  MutexLock lock(writing_);
+  if (mode == scheduled_) return;
+  scheduled_ = mode;
+  auto changes = this->changes();
+  auto policy = with_settings(base(), changes);
+  // They were allowed over another base, and no rule is about two values.
+  if (!policy) {
+    log::error("policy_schedule_failed", {{"why", error_of(policy.error()).message}});
+    return;
+  }
+  log::info("policy_scheduled", {{"mode", mode ? name_of(*mode) : "as configured"}});
+  put(*std::move(policy), std::move(changes));
 }
 
 void PolicyStore::listen(Listener listener) {
-  MutexLock lock(mu_);
-  listener(current_);
+  MutexLock lock(writing_);
+  listener(current());
   listeners_.push_back(std::move(listener));
+}
+
+ResourcePolicy PolicyStore::base() const {
+  if (!scheduled_) return configured_;
+  ResourcePolicy policy = ResourcePolicy::of(*scheduled_);
+  policy.devices = configured_.devices;
+  return policy;
 }
 
 Status PolicyStore::keep(std::span<const PolicySetting> changes) {
@@ -125,10 +159,15 @@ Status PolicyStore::keep(std::span<const PolicySetting> changes) {
   return file.commit();
 }
 
-void PolicyStore::put(ResourcePolicy policy, std::vector<PolicySetting> changes) {
-  current_ = std::make_shared<const ResourcePolicy>(std::move(policy));
-  changes_ = std::move(changes);
-  for (const Listener& listener : listeners_) listener(current_);
+PolicyStore::Snapshot PolicyStore::put(ResourcePolicy policy, std::vector<PolicySetting> changes) {
+  const auto snapshot = std::make_shared<const ResourcePolicy>(std::move(policy));
+  {
+    MutexLock lock(mu_);
+    current_ = snapshot;
+    changes_ = std::move(changes);
+  }
+  for (const Listener& listener : listeners_) listener(snapshot);
+  return snapshot;
 }
 
 }  // namespace gogrid

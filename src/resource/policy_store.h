@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -14,13 +15,14 @@
 
 namespace gogrid {
 
-// What was configured, and over it the changes that people made since, which are kept in a file
-// until they are taken back. A change is whole or not at all: readers hold a snapshot, which never
-// changes under them. Thread-safe.
+// What was configured, over it what the schedule says at this hour, and over both the changes that
+// people made since, which are kept in a file until they are taken back. A change is whole or not
+// at all: readers hold a snapshot, which never changes under them, and never wait for the disk.
+// Thread-safe.
 class PolicyStore {
  public:
   using Snapshot = std::shared_ptr<const ResourcePolicy>;
-  // Called under the store's lock, in the order of the changes: must not call back, nor block.
+  // Called in the order of the changes, one at a time: must not change the store, nor block.
   using Listener = std::function<void(const Snapshot&)>;
 
   // Reads the changes of earlier runs, if `file` exists. kCorrupt, naming the file, when it is
@@ -36,24 +38,30 @@ class PolicyStore {
   // nothing changed; kIo, kNotFound when it cannot be kept, and then nothing changed either. `who`
   // is for the log.
   Result<Snapshot> change(std::span<const PolicySetting> settings, std::string_view who)
-      EXCLUDES(mu_);
+      EXCLUDES(writing_, mu_);
   // Back to what was configured.
-  Result<Snapshot> reset(std::string_view who) EXCLUDES(mu_);
+  Result<Snapshot> reset(std::string_view who) EXCLUDES(writing_, mu_);
+  // The mode of this hour, in place of what was configured for all devices; empty: none.
+  void schedule(std::optional<ResourceMode> mode) EXCLUDES(writing_, mu_);
 
   // Is told at once, and of each change after. Must outlive the store.
-  void listen(Listener listener) EXCLUDES(mu_);
+  void listen(Listener listener) EXCLUDES(writing_, mu_);
 
  private:
   PolicyStore(ResourcePolicy configured, std::filesystem::path file);
-  Status keep(std::span<const PolicySetting> changes) REQUIRES(mu_);
-  void put(ResourcePolicy policy, std::vector<PolicySetting> changes) REQUIRES(mu_);
+  Status keep(std::span<const PolicySetting> changes) REQUIRES(writing_);
+  ResourcePolicy base() const REQUIRES(writing_);
+  Snapshot put(ResourcePolicy policy, std::vector<PolicySetting> changes) REQUIRES(writing_)
+      EXCLUDES(mu_);
 
   const ResourcePolicy configured_;
   const std::filesystem::path file_;
-  mutable Mutex mu_;
+  Mutex writing_;  // before mu_: one change at a time, with the disk and the listeners
+  std::optional<ResourceMode> scheduled_ GUARDED_BY(writing_);
+  std::vector<Listener> listeners_ GUARDED_BY(writing_);
+  mutable Mutex mu_;  // for the exchange alone
   Snapshot current_ GUARDED_BY(mu_);
   std::vector<PolicySetting> changes_ GUARDED_BY(mu_);
-  std::vector<Listener> listeners_ GUARDED_BY(mu_);
 };
 
 // "a: …; b: …", of parameter a. At most a few in full, and how many more.

@@ -128,13 +128,17 @@ PolicyFault expected_other(const PolicySetting& setting, const std::string& expe
   return {shown, shown + ": expected " + expected + ", got " + text_of(setting.value)};
 }
 
-PolicyFault unknown(const std::string& name) {
+// Finding the nearest name is the dear part, and nobody reads a hundred of them.
+constexpr std::size_t kMostSuggestions = 32;
+
+PolicyFault unknown(const std::string& name, std::size_t faults_before) {
+  const std::string shown = name.substr(0, 80);
+  if (faults_before >= kMostSuggestions) return {shown, shown + ": no such setting"};
   std::vector<std::string> known{"mode"};
   for (const Field& field : kFields) known.emplace_back(field.name);
   for (const DeviceField& field : kDeviceFields) {
     known.push_back(std::string(kDevices) + "ID." + std::string(field.name));
   }
-  const std::string shown = name.substr(0, 80);
   return {shown, shown + ": no such setting" + suggestion(shown, known)};
 }
 
@@ -159,12 +163,25 @@ Expected take_device_share(const PolicyValue& value, std::optional<Share>& targe
   return {};
 }
 
+// What is written into a file and read again must come back the same.
+bool is_id(std::string_view id) {
+  constexpr std::size_t kMaxId = 128;
+  return !id.empty() && id.size() <= kMaxId &&
+         std::ranges::all_of(id, [](char c) { return c > ' ' && c <= '~'; });
+}
+
 // "ID.max_compute"; an id may have dots of its own.
-std::optional<PolicyFault> take_device(const PolicySetting& setting, ResourcePolicy& policy) {
+std::optional<PolicyFault> take_device(const PolicySetting& setting, std::size_t faults_before,
+                                       ResourcePolicy& policy) {
   const std::string_view rest = std::string_view(setting.name).substr(kDevices.size());
   const std::size_t dot = rest.rfind('.');
-  if (dot == 0 || dot == std::string_view::npos) return unknown(setting.name);
+  if (dot == 0 || dot == std::string_view::npos) return unknown(setting.name, faults_before);
   const std::string id(rest.substr(0, dot));
+  if (!is_id(id)) {
+    return PolicyFault{"devices",
+                       "devices: expected ids of 1..128 printable characters, got one of " +
+                           std::to_string(id.size()) + " bytes"};
+  }
   for (const DeviceField& field : kDeviceFields) {
     if (field.name != rest.substr(dot + 1)) continue;
     DevicePolicy& device = policy.devices[id];
@@ -174,13 +191,14 @@ std::optional<PolicyFault> take_device(const PolicySetting& setting, ResourcePol
     if (device == DevicePolicy{}) policy.devices.erase(id);
     return std::nullopt;
   }
-  return unknown(setting.name);
+  return unknown(setting.name, faults_before);
 }
 
-std::optional<PolicyFault> take(const PolicySetting& setting, ResourcePolicy& policy) {
-  if (setting.name.starts_with(kDevices)) return take_device(setting, policy);
+std::optional<PolicyFault> take(const PolicySetting& setting, std::size_t faults_before,
+                                ResourcePolicy& policy) {
+  if (setting.name.starts_with(kDevices)) return take_device(setting, faults_before, policy);
   const auto* field = std::ranges::find(kFields, setting.name, &Field::name);
-  if (field == kFields.end()) return unknown(setting.name);
+  if (field == kFields.end()) return unknown(setting.name, faults_before);
   const auto expected = field->take(setting.value, policy);
   if (!expected) return std::nullopt;
   return expected_other(setting, *expected);
@@ -265,7 +283,7 @@ std::expected<ResourcePolicy, std::vector<PolicyFault>> with_settings(
   }
   for (const PolicySetting& setting : settings) {
     if (setting.name == "mode") continue;
-    if (auto fault = take(setting, policy)) faults.push_back(*std::move(fault));
+    if (auto fault = take(setting, faults.size(), policy)) faults.push_back(*std::move(fault));
   }
   if (!faults.empty()) return std::unexpected(std::move(faults));
   return policy;

@@ -97,11 +97,63 @@ INSTANTIATE_TEST_SUITE_P(All, ConfigMistakes, ::testing::Values(
     Mistake{"[[device]]\nid = \"a:cores=1\"\n", "g.toml:2: ", {"a:cores=1"}},
     Mistake{"[[device]]\nid = \"\"\n", "g.toml:2: ", {"device.id"}},
     Mistake{"[[device]]\nid = \"a\"\n[[device]]\nid = \"a\"\n", "g.toml:4: ", {"'a'", "twice"}},
-    Mistake{"\n[resources]\nmode = \"balanced\"\n", "g.toml:2: ", {"resources", "not in this version"}},
+    Mistake{"resources = 3\n", "g.toml:1: ", {"resources", "table"}},
+    Mistake{"\n[resources]\nmode = \"gentle\"\n", "g.toml:3: ", {"resources.mode", "conservative", "gentle"}},
+    Mistake{"[resources]\nmax_compute = 70\n", "g.toml:2: ", {"resources.max_compute", "0..1", "70"}},
+    Mistake{"[resources]\nmax_computes = 0.7\n", "g.toml:2: ", {"max_computes", "did you mean max_compute?"}},
+    Mistake{"[resources]\nmax_compute = [1]\n", "g.toml:2: ", {"resources.max_compute", "a number"}},
+    Mistake{"[resources]\nnice = 20\n[resources.pause]\ncpu = 2\nenabled = \"no\"\n", "g.toml:2: ",
+            {"resources.nice", "g.toml:4: resources.pause.cpu", "g.toml:5: resources.pause.enabled", "true or false"}},
+    Mistake{"[resources.devices.cpu-a]\nmax_compute = true\n", "g.toml:2: ", {"resources.devices.cpu-a.max_compute", "true"}},
+    Mistake{"[resources.a.b.c]\nd = 1\n", "g.toml:1: ", {"resources.a.b.c"}},
+    Mistake{"[resources]\nschedule = 1\n", "g.toml:2: ", {"[[resources.schedule]]"}},
+    Mistake{"[[resources.schedule]]\nfrom = 22:30:00\n", "g.toml:2: ", {"resources.schedule.from", "quotes"}},
+    Mistake{"[[resources.schedule]]\nfrom = \"22:30\"\ntill = \"06:00\"\n", "g.toml:3: ", {"no such key till"}},
+    Mistake{"\n[[resources.schedule]]\nfrom = \"25:00\"\nto = \"06:00\"\nmode = \"off\"\n", "g.toml:2: ", {"schedule[0].from", "25:00"}},
+    Mistake{"[[resources.schedule]]\ndays = \"mon\"\n", "g.toml:2: ", {"resources.schedule.days", "array"}},
     Mistake{"[server\n", "g.toml:1: ", {}},
     Mistake{"[server]\nlisten = \"a\"\nlisten = \"b\"\n", "g.toml:3: ", {}},
     Mistake{"[server]\nlisten = \"\xff\"\n", "g.toml:2: ", {}}));
 // clang-format on
+
+TEST(Config, SetsLimitsByThePolicysNamesAndTheSchedule) {
+  const auto config = parse_config(R"([resources]
+mode = "conservative"
+max_device_memory = 0.7
+min_request_interval_ms = 20
+[resources.pause]
+enabled = false
+[resources.devices."vulkan0"]
+max_compute = 0.25
+[[resources.schedule]]
+days = ["weekdays"]
+from = "22:30"
+to = "06:00"
+mode = "off"
+)",
+                                   "g.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  const auto policy = with_settings(ResourcePolicy::of(ResourceMode::kBalanced), config->limits);
+  ASSERT_TRUE(policy);
+  auto expected = ResourcePolicy::of(ResourceMode::kConservative);
+  expected.max_device_memory = Share::percent(70);
+  expected.min_request_interval = std::chrono::milliseconds(20);
+  expected.pause.enabled = false;
+  expected.devices["vulkan0"].max_compute = Share::percent(25);
+  EXPECT_EQ(*policy, expected);
+  EXPECT_FALSE(config->quiet_hours.empty());
+}
+
+TEST(Limit, IsANameAndAValueOfItsKind) {
+  const auto value = [](const char* text) { return parse_limit(text)->value; };
+  EXPECT_EQ(value("max_compute=0.5"), PolicyValue(0.5));
+  EXPECT_EQ(value("nice=-5"), PolicyValue(std::int64_t{-5}));
+  EXPECT_EQ(value("pause.enabled=false"), PolicyValue(false));
+  EXPECT_EQ(value("mode=balanced"), PolicyValue(std::string("balanced")));
+  EXPECT_EQ(value("max_compute=0.5x"), PolicyValue(std::string("0.5x")));
+  for (const char* bad : {"", "=", "=1", "max_compute", "max_compute="})
+    EXPECT_FALSE(parse_limit(bad)) << bad;
+}
 
 TEST(Config, NestingWithoutEndIsRefusedAndShort) {
   const std::string deep = "a = " + std::string(100'000, '[');

@@ -50,7 +50,7 @@ INSTANTIATE_TEST_SUITE_P(Options, Refusals, ::testing::Values(
     Refused{{"run", "m", "--temprature", "1"}, {"no option --temprature", "did you mean --temperature?"}},
     Refused{{"run", "m", "--contxt=5"}, {"no option --contxt", "--context"}},
     Refused{{"serve", "--modle", "m"}, {"no option --modle", "--model"}},
-    Refused{{"serve", "--mode", "balanced"}, {"no option --mode"}},
+    Refused{{"serve", "--mode", "gentle"}, {"--mode", "conservative, balanced, aggressive", "gentle"}},
     Refused{{"models", "import", "f", "--nmae", "x"}, {"no option --nmae", "--name", "gogrid models import --help"}},
     Refused{{"run", "m", "-x"}, {"no option -x"}},
     Refused{{"--josn"}, {"no option --josn"}},

@@ -101,6 +101,52 @@ TEST_F(PolicyStoreTest, AResetGoesBackToWhatIsConfigured) {
   EXPECT_THAT(open()->changes(), IsEmpty());
 }
 
+TEST_F(PolicyStoreTest, TheScheduleStandsBetweenWhatIsConfiguredAndWhatPeopleChanged) {
+  const auto store = open();
+  ASSERT_TRUE(store->change(Settings{{"max_batch", std::int64_t{7}}}, "test"));
+  store->schedule(ResourceMode::kConservative);
+  auto expected = ResourcePolicy::of(ResourceMode::kConservative);
+  expected.max_batch = 7;
+  EXPECT_EQ(*store->current(), expected);
+  ASSERT_TRUE(store->reset("test"));
+  EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kConservative));
+  // Whoever names a mode means it, at any hour.
+  ASSERT_TRUE(store->change(Settings{{"mode", std::string("aggressive")}}, "test"));
+  EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kAggressive));
+  ASSERT_TRUE(store->reset("test"));
+  store->schedule({});
+  EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kBalanced));
+}
+
+TEST_F(PolicyStoreTest, TakingBackWhatADeviceNeverHadLeavesNothingInTheFile) {
+  const auto store = open();
+  ASSERT_TRUE(store->change(Settings{{"devices.gone.max_compute", std::monostate{}}}, "test"));
+  EXPECT_THAT(store->changes(), IsEmpty());
+  ASSERT_TRUE(store->change(Settings{{"devices.cpu0.max_compute", 0.5}}, "test"));
+  EXPECT_THAT(store->changes(), SizeIs(1));
+  ASSERT_TRUE(store->change(Settings{{"devices.cpu0.max_compute", std::monostate{}}}, "test"));
+  EXPECT_THAT(store->changes(), IsEmpty());
+}
+
+TEST_F(PolicyStoreTest, TakingBackWhatIsConfiguredForADeviceIsKept) {
+  auto configured = ResourcePolicy::of(ResourceMode::kBalanced);
+  configured.devices["cpu0"].max_compute = Share::of(0.5);
+  const auto store = *PolicyStore::open(configured, file());
+  ASSERT_TRUE(store->change(Settings{{"devices.cpu0.max_compute", std::monostate{}}}, "test"));
+  EXPECT_THAT(store->changes(), SizeIs(1));
+  EXPECT_EQ((*PolicyStore::open(configured, file()))->current()->compute_of("cpu0"),
+            Share::percent(80));
+}
+
+TEST_F(PolicyStoreTest, ADeviceWhoseIdWouldNotComeBackFromTheFileIsRefused) {
+  const auto store = open();
+  for (const std::string& id : {std::string("\xff"), std::string(129, 'a'), std::string("a b")}) {
+    EXPECT_FALSE(store->change(Settings{{"devices." + id + ".max_compute", 0.5}}, "test")) << id;
+  }
+  EXPECT_TRUE(
+      store->change(Settings{{"devices." + std::string(128, 'a') + ".max_compute", 0.5}}, "test"));
+}
+
 TEST_F(PolicyStoreTest, ListenersAreToldOfWhatIsAndOfEachChange) {
   const auto store = open();
   std::vector<std::uint32_t> seen;
