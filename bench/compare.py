@@ -100,10 +100,14 @@ class Server:
         return values["RssAnon"], values["RssFile"]
 
 
-def gogrid(model, context, parallel, extra=(), cores=None, label="gogrid"):
+# Their server takes what it finds: beside it ours may too, unless a row is about limits.
+UNLIMITED = ["--mode", "aggressive", "--limit", "max_compute=1", "--limit", "max_device_memory=1", "--limit", "max_batch=1024"]
+
+
+def gogrid(model, context, parallel, extra=(), cores=None, label="gogrid", limits=tuple(UNLIMITED)):
     port = free_port()
     argv = [GOGRID, "serve", "--model", model, "--listen", f"127.0.0.1:{port}", "--context", str(context),
-            "--parallel", str(parallel), *extra]
+            "--parallel", str(parallel), *limits, *extra]
     return Server(label, argv, port, "/readyz", cores=cores)
 
 

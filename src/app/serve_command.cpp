@@ -113,6 +113,7 @@ Status add_model(Server& server, const std::string& model) {
   TextEngineOptions options =
       engine_options(server.workspace, prepared, server.placement, &server.metrics);
   options.governor = &server.governor;
+  options.policies = server.policies.get();
   return server.engines.add(
       options.model, [options, &server](const LoadProgress& progress, std::stop_token stop) {
         return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);

@@ -26,7 +26,9 @@ struct BatcherOptions {
   std::uint32_t prefill_chunk = 256;
   Duration max_stall =
       std::chrono::milliseconds(250);  // of running streams, by a prompt (ChunkPacer)
-  std::uint32_t max_batch = 0;         // sequences in a step; 0: as many as are ready
+  // Sequences in a step; 0: as many as are ready. Asked before each step, so that a change is in
+  // force with the next. Must not block. Empty: no limit.
+  std::function<std::uint32_t()> max_batch = {};
   std::uint32_t queue_capacity = 256;  // waiting requests, all principals together
   bool prefix_reuse = true;
   bool can_truncate = true;  // false for recurrent models: reuse only whole sequences

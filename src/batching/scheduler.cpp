@@ -44,7 +44,6 @@ BatchLimits batch_limits(const BatcherOptions& options) {
   limits.tile = ChunkPacer::kTile;
   limits.groups = options.groups;
   limits.parallel = options.parallel;
-  limits.max_batch = options.max_batch;
   return limits;
 }
 
@@ -139,6 +138,7 @@ Sequence* Scheduler::youngest_to_preempt() const {
 // ---- the next step
 
 std::optional<StageInput> Scheduler::plan(TimePoint now) {
+  limits_.max_batch = options_.max_batch ? options_.max_batch() : 0;
   resume_preempted();  // not again below: who is pre-empted there must not come straight back
   for (bool moved = false;;) {
     Situation situation = look();

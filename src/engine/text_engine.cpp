@@ -117,9 +117,25 @@ BatcherOptions batcher_options(const TextEngineOptions& options, const ModelProf
   result.queue_capacity = options.queue_capacity;
   result.prefix_reuse = options.prefix_reuse;
   result.can_truncate = !profile.recurrent;
+  if (options.policies != nullptr) {
+    result.max_batch = [policies = options.policies] { return policies->current()->max_batch; };
+  }
   result.governor = options.governor;
   result.metrics = options.metrics;
   result.model = options.model;
+  return result;
+}
+
+PipelineOptions pipeline_options(const TextEngineOptions& options) {
+  PipelineOptions result;
+  result.steps_in_flight = options.plan.groups;
+  result.step_deadline = options.step_deadline;
+  result.transfer_deadline = options.transfer_deadline;
+  if (options.policies != nullptr) {
+    result.compute_share = [policies = options.policies](const std::string& device) {
+      return policies->current()->compute_of(device);
+    };
+  }
   return result;
 }
 
@@ -177,16 +193,12 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
       State{options, std::move(profile), std::move(tokenizer), std::move(chat_template), nullptr});
   state->batcher =
       std::make_unique<Batcher>(batcher_options(options, state->profile), state->tokenizer, clock);
-  PipelineOptions pipeline_options;
-  pipeline_options.steps_in_flight = options.plan.groups;
-  pipeline_options.step_deadline = options.step_deadline;
-  pipeline_options.transfer_deadline = options.transfer_deadline;
   const double begin = specs.size() > 1 ? kSlicingShare : 0.0;
   GOGRID_ASSIGN_OR_RETURN(
-      auto pipeline,
-      Pipeline::build(
-          std::move(specs), factory, pipeline_options, clock, state->batcher->on_step_done(),
-          [&](double share) { progress(begin + (1.0 - begin) * share); }, stop));
+      auto pipeline, Pipeline::build(
+                         std::move(specs), factory, pipeline_options(options), clock,
+                         state->batcher->on_step_done(),
+                         [&](double share) { progress(begin + (1.0 - begin) * share); }, stop));
   state->batcher->start(std::move(pipeline));
   std::unique_ptr<TextEngine> engine(new TextEngine(std::move(state)));
   GOGRID_RETURN_IF_ERROR(engine->make_one_token(std::move(stop)));

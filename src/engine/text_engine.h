@@ -16,6 +16,7 @@
 #include "model/tokenizer.h"
 #include "placement/plan.h"
 #include "request/generation_request.h"
+#include "resource/policy_store.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -38,7 +39,10 @@ struct TextEngineOptions {
   Duration step_deadline = std::chrono::seconds(30);
   Duration transfer_deadline = std::chrono::seconds(60);
   Governor* governor = nullptr;  // must outlive the engine; null: never pauses
-  Metrics* metrics = nullptr;    // must outlive the engine; null: nothing is measured
+  // Sequences in a step and shares of compute, as in force at each step; must outlive the engine.
+  // Null: no limits.
+  const PolicyStore* policies = nullptr;
+  Metrics* metrics = nullptr;  // must outlive the engine; null: nothing is measured
 };
 
 // Thread-safe.

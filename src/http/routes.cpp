@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -10,12 +11,14 @@
 #include "http/admin_request.h"
 #include "http/status_json.h"
 #include "obs/log.h"
+#include "resource/policy_json.h"
 
 namespace gogrid {
 namespace {
 
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::size_t kDiskQueue = 64;
 
 std::string metrics_text(const HttpServices& services) {
   for (const ModelStatus& model : services.engines->list()) {
@@ -44,6 +47,11 @@ Status check_is_json(const drogon::HttpRequestPtr& request) {
               "Content-Type");
 }
 
+// Until there are keys: the address, and the request's id in the log.
+std::string asker(const Exchange& exchange) {
+  return exchange.request()->peerAddr().toIpPort() + " request " + exchange.request_id();
+}
+
 Result<PauseQuestion> pause_question(const drogon::HttpRequestPtr& request) {
   GOGRID_RETURN_IF_ERROR(check_is_json(request));
   return parse_pause_request(request->body());
@@ -57,9 +65,31 @@ struct Routes::Route {
   void (Routes::*serve)(const std::shared_ptr<Exchange>&);
 };
 
+namespace {
+
+// As the header Allow lists them.
+std::string methods_of(const auto& table, std::string_view path) {
+  static const std::map<drogon::HttpMethod, std::string_view> kNames{{drogon::Get, "GET, HEAD"},
+                                                                     {drogon::Post, "POST"},
+                                                                     {drogon::Patch, "PATCH"},
+                                                                     {drogon::Delete, "DELETE"}};
+  std::string text;
+  for (const auto& route : table) {
+    if (route.path != path) continue;
+    text += text.empty() ? "" : ", ";
+    text += kNames.at(route.method);
+  }
+  return text;
+}
+
+}  // namespace
+
 Routes::Routes(const HttpOptions& options, const HttpServices& services,
                std::shared_ptr<ConnectionGuard> guard)
-    : services_(services), guard_(std::move(guard)), completions_(options, *services.completions) {}
+    : services_(services),
+      guard_(std::move(guard)),
+      completions_(options, *services.completions),
+      disk_(1, kDiskQueue) {}
 
 void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
   const auto pass = gate_.enter();
@@ -75,7 +105,7 @@ void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback&
 }
 
 void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
-  static constexpr std::array<Route, 10> kTable{
+  static constexpr std::array<Route, 13> kTable{
       {{"/v1/chat/completions", drogon::Post, &Routes::chat},
        {"/v1/completions", drogon::Post, &Routes::text},
        {"/v1/models", drogon::Get, &Routes::models},
@@ -85,6 +115,9 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
        {"/admin/v1/status", drogon::Get, &Routes::status},
        {"/admin/v1/pause", drogon::Post, &Routes::pause},
        {"/admin/v1/resume", drogon::Post, &Routes::resume},
+       {"/admin/v1/policy", drogon::Get, &Routes::policy},
+       {"/admin/v1/policy", drogon::Patch, &Routes::change_policy},
+       {"/admin/v1/policy", drogon::Delete, &Routes::reset_policy},
        {kModelPrefix, drogon::Get, &Routes::model}}};
   const std::string& path = request->path();
   auto found = std::ranges::find(kTable, path, &Route::path);
@@ -99,10 +132,11 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
   }
   const auto exchange =
       std::make_shared<Exchange>(request, answer, found->path, *services_.metrics);
-  if (request->method() != found->method) {
-    return exchange->refuse_method(found->method == drogon::Get ? "GET, HEAD" : "POST");
-  }
-  (this->*found->serve)(exchange);
+  const auto serves = std::ranges::find_if(kTable, [&](const Route& route) {
+    return route.path == found->path && route.method == request->method();
+  });
+  if (serves == kTable.end()) return exchange->refuse_method(methods_of(kTable, found->path));
+  (this->*serves->serve)(exchange);
 }
 
 void Routes::complete(CompletionKind kind, const std::shared_ptr<Exchange>& exchange) {
@@ -165,6 +199,37 @@ void Routes::resume(const std::shared_ptr<Exchange>& exchange) {
   if (auto json = check_is_json(exchange->request()); !json) return exchange->refuse(json.error());
   services_.governor->resume(PauseReason::kOperator);
   status(exchange);
+}
+
+void Routes::policy(const std::shared_ptr<Exchange>& exchange) {
+  exchange->reply(policy_json(settings_of(*services_.policies->current())));
+}
+
+void Routes::change_policy(const std::shared_ptr<Exchange>& exchange) {
+  if (auto json = check_is_json(exchange->request()); !json) return exchange->refuse(json.error());
+  change(exchange, [this, exchange]() -> Result<PolicyStore::Snapshot> {
+    GOGRID_ASSIGN_OR_RETURN(const auto settings, parse_policy_json(exchange->request()->body()));
+    return services_.policies->change(settings, asker(*exchange));
+  });
+}
+
+void Routes::reset_policy(const std::shared_ptr<Exchange>& exchange) {
+  change(exchange, [this, exchange] { return services_.policies->reset(asker(*exchange)); });
+}
+
+// Whoever reads the answer knows that the change is on the disk.
+void Routes::change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change) {
+  const auto pass = std::make_shared<std::optional<Gate::Pass>>(gate_.enter());
+  const bool taken = *pass && disk_.try_post([exchange, change, pass] {
+    const auto changed = change();
+    if (!changed) return exchange->refuse(changed.error());
+    exchange->reply(policy_json(settings_of(**changed)));
+  });
+  if (taken) return;
+  exchange->refuse({ErrorCode::kExhausted,
+                    "too many changes are waiting for the disk, or it is closing",
+                    {},
+                    {}});
 }
 
 void Routes::status(const std::shared_ptr<Exchange>& exchange) {

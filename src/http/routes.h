@@ -3,6 +3,7 @@
 
 #include <drogon/HttpRequest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "http/connection_guard.h"
 #include "http/exchange.h"
 #include "http/http_server.h"
+#include "http/worker_pool.h"
 
 namespace gogrid {
 
@@ -44,11 +46,17 @@ class Routes {
   void status(const std::shared_ptr<Exchange>& exchange);
   void pause(const std::shared_ptr<Exchange>& exchange);
   void resume(const std::shared_ptr<Exchange>& exchange);
+  using PolicyChange = std::function<Result<PolicyStore::Snapshot>()>;
+  void policy(const std::shared_ptr<Exchange>& exchange);
+  void change_policy(const std::shared_ptr<Exchange>& exchange);
+  void reset_policy(const std::shared_ptr<Exchange>& exchange);
+  void change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change);
 
   const HttpServices services_;
   const std::shared_ptr<ConnectionGuard> guard_;
   Gate gate_;
   CompletionRoutes completions_;
+  WorkerPool disk_;  // last: one change after the other, away from the connections' threads
 };
 
 }  // namespace gogrid

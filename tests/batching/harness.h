@@ -179,7 +179,7 @@ class Harness {
     }
     const auto wanted = std::ranges::count_if(step.rows, &StepRow::wants_output);
     expect(static_cast<std::size_t>(wanted) == step.outputs.size(), "outputs");
-    expect(options.max_batch == 0 || slots.size() <= options.max_batch, "too many sequences");
+    expect(!options.max_batch || slots.size() <= options.max_batch(), "too many sequences");
     for (const StageInput& other : in_flight) check_overlap(other, step);
   }
 

@@ -44,6 +44,31 @@ TEST(Scheduler, SendsThePromptInChunksWhileAnotherDecodes) {
   EXPECT_EQ(second->tokens(), grid.expected(make_prompt(60, 1), 5));
 }
 
+TEST(Scheduler, HoldsNoMoreSequencesInAStepThanAllowedAtThatMoment) {
+  std::uint32_t most = 4;
+  HarnessSetup setup;
+  setup.options.max_batch = [&most] { return most; };
+  Harness grid(setup);
+  std::vector<std::vector<Token>> prompts;  // that no end token cuts short
+  for (Token i = 0; prompts.size() < 4; ++i) {
+    if (grid.expected(make_prompt(3, i), 40).size() == 40) prompts.push_back(make_prompt(3, i));
+  }
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (const auto& prompt : prompts) sinks.push_back(grid.send(make_request(prompt, 40)));
+  grid.round();
+  EXPECT_EQ(grid.history.back().outputs.size(), 4U);
+  for (const std::uint32_t allowed : {2U, 1U, 3U, 4U}) {
+    most = allowed;
+    for (int i = 0; i < 8; ++i) {
+      grid.round();
+      EXPECT_EQ(grid.history.back().outputs.size(), allowed);
+    }
+  }
+  ASSERT_TRUE(grid.run_all());
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(sinks[i]->tokens(), grid.expected(prompts[i], 40));
+  EXPECT_THAT(grid.violations, IsEmpty());
+}
+
 TEST(Scheduler, SendsThePromptAtFullWidthWhenNobodyDecodes) {
   Harness grid({});
   grid.send(make_request(make_prompt(60), 2));
@@ -637,8 +662,8 @@ TEST_P(SchedulerChaos, EveryStreamGetsExactlyItsTokensAndOneEnd) {
                    .kv_cells = chaos.kv_cells,
                    .max_step_rows = static_cast<std::uint32_t>(8 + random() % 60),
                    .prefill_chunk = static_cast<std::uint32_t>(4 + random() % 20),
-                   .max_batch = chaos.max_batch,
                    .can_truncate = chaos.can_truncate};
+  if (chaos.max_batch > 0) setup.options.max_batch = [most = chaos.max_batch] { return most; };
   std::mt19937 faults(chaos.seed + 1);
   if (chaos.faults) {
     setup.fake.script = [&](FakeCall& call) {

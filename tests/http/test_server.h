@@ -60,6 +60,9 @@ class TestServer {
 
   FakeCompletions completions;
   Metrics metrics;
+  const TemporaryFolder state;  // of the policy
+  const std::unique_ptr<PolicyStore> policies = *PolicyStore::open(
+      ResourcePolicy::of(ResourceMode::kAggressive), state.path() / "policy.json");
 
  private:
   TestServer()
@@ -74,7 +77,12 @@ class TestServer {
     });
     std::promise<std::uint16_t> listening;
     thread_ = std::jthread([&] {
-      const HttpServices services{&completions, &status_, &engines_, &governor_, &metrics};
+      const HttpServices services{.completions = &completions,
+                                  .status = &status_,
+                                  .engines = &engines_,
+                                  .governor = &governor_,
+                                  .policies = policies.get(),
+                                  .metrics = &metrics};
       const auto status = HttpServer::run(small_options(), services,
                                           [&](std::uint16_t port) { listening.set_value(port); });
       ended_well_ = status.has_value();
