@@ -20,6 +20,38 @@ std::string holders_text(const auto& entries) {
   return text.empty() ? "nobody" : text;
 }
 
+// What a plan asks of one device.
+struct Asked {
+  std::string_view device;
+  std::string_view holder;
+  std::string uses;
+  Bytes bytes = 0;  // at the top instead of wrapping
+};
+
+Asked asked_of(std::span<const MemoryRequest> requests, std::string_view device) {
+  Asked asked{device, {}, {}, 0};
+  for (const MemoryRequest& request : requests) {
+    if (request.device != device) continue;
+    asked.holder = request.holder;
+    asked.bytes = checked_add(asked.bytes, request.bytes).value_or(UINT64_MAX);
+    const std::string_view use = name_of(request.use);
+    if (!asked.uses.contains(use))
+      asked.uses += (asked.uses.empty() ? "" : ", ") + std::string(use);
+  }
+  return asked;
+}
+
+// `own`: bytes that the holder has there already, and would keep.
+std::unexpected<Error> refuse(const auto& account, const Asked& asked, Bytes own) {
+  const bool never = asked.bytes > account.cap || own > account.cap - asked.bytes;
+  return fail(never ? ErrorCode::kDoesNotFit : ErrorCode::kExhausted,
+              "[memory_ledger] " + account.device + ": asked for " + format_bytes(asked.bytes) +
+                  " of " + asked.uses + " for " + std::string(asked.holder) + ", held " +
+                  format_bytes(account.held) + ", cap " + format_bytes(account.cap) +
+                  ": short by " + std::to_string(asked.bytes - account.room()) +
+                  " bytes; held by " + holders_text(account.entries));
+}
+
 }  // namespace
 
 std::string_view name_of(MemoryUse use) {
@@ -44,14 +76,18 @@ MemoryLedger::Lease::Lease(Lease&& other) noexcept
       entry_(other.entry_) {}
 
 MemoryLedger::Lease& MemoryLedger::Lease::operator=(Lease&& other) noexcept {
-  std::swap(ledger_, other.ledger_);
-  std::swap(account_, other.account_);
-  std::swap(entry_, other.entry_);
+  if (this == &other) return *this;
+  release();
+  ledger_ = std::exchange(other.ledger_, nullptr);
+  account_ = other.account_;
+  entry_ = other.entry_;
   return *this;
 }
 
-MemoryLedger::Lease::~Lease() {
-  if (ledger_ != nullptr) ledger_->give_back(*account_, entry_);
+MemoryLedger::Lease::~Lease() { release(); }
+
+void MemoryLedger::Lease::release() noexcept {
+  if (ledger_ != nullptr) std::exchange(ledger_, nullptr)->give_back(*account_, entry_);
 }
 
 Bytes MemoryLedger::Lease::bytes() const { return ledger_ != nullptr ? entry_->bytes : 0; }
@@ -68,11 +104,9 @@ void MemoryLedger::set_cap(std::string_view device, Bytes cap) {
   MutexLock lock(mu_);
   Account* account = find(device);
   if (account == nullptr) {
-    if (accounts_.size() == kMaxDevices) return;  // it has no memory to give
     accounts_.push_back(std::make_unique<Account>());
     account = accounts_.back().get();
     account->device = device;
-    account->index = accounts_.size() - 1;
   }
   account->cap = cap;
   note_room(*account);
@@ -80,45 +114,29 @@ void MemoryLedger::set_cap(std::string_view device, Bytes cap) {
 
 Result<std::vector<MemoryLedger::Lease>> MemoryLedger::acquire(
     std::span<const MemoryRequest> requests) {
-  std::vector<Lease> leases;
+  std::vector<Lease> leases;  // before the lock: should something throw, they are given back after
   leases.reserve(requests.size());
-  std::optional<Error> refusal;
-  {
-    MutexLock lock(mu_);
-    for (const MemoryRequest& request : requests) {
-      Account* const account = find(request.device);
-      if (account == nullptr) {
-        refusal = Error{ErrorCode::kDoesNotFit,
-                        "[memory_ledger] " + request.device + ": no such device",
-                        {},
-                        {}};
-        break;
-      }
-      if (auto fits = check(*account, request, held_by(leases, account)); !fits) {
-        refusal = std::move(fits).error();
-        break;
-      }
-      account->entries.push_back({request.use, request.holder, request.bytes});
-      account->held += request.bytes;
-      note_room(*account);
-      leases.push_back(Lease(this, account, std::prev(account->entries.end())));
-    }
+  MutexLock lock(mu_);
+  GOGRID_RETURN_IF_ERROR(check_all(requests));
+  for (const MemoryRequest& request : requests) {
+    Account* const account = find(request.device);
+    account->entries.push_back({request.use, request.holder, request.bytes});
+    account->held += request.bytes;
+    leases.push_back(Lease(this, account, std::prev(account->entries.end())));
+    note_room(*account);
   }
-  // The leases so far give themselves back, outside the lock.
-  if (refusal) return std::unexpected(*std::move(refusal));
   return leases;
 }
 
-Bytes MemoryLedger::held_by(std::span<const Lease> leases, const Account* account) {
-  Bytes bytes = 0;
-  for (const Lease& lease : leases) bytes += lease.account_ == account ? lease.bytes() : 0;
-  return bytes;
+Status MemoryLedger::check(std::span<const MemoryRequest> requests) const {
+  MutexLock lock(mu_);
+  return check_all(requests);
 }
 
-std::optional<std::size_t> MemoryLedger::index_of(std::string_view device) const {
+std::optional<MemoryLedger::Room> MemoryLedger::room_of(std::string_view device) const {
   MutexLock lock(mu_);
   const Account* const account = find(device);
-  return account != nullptr ? std::optional(account->index) : std::nullopt;
+  return account != nullptr ? std::optional(Room(&account->shown)) : std::nullopt;
 }
 
 Bytes MemoryLedger::excess(std::string_view device) const {
@@ -145,19 +163,29 @@ MemoryLedger::Account* MemoryLedger::find(std::string_view device) const {
   return found != accounts_.end() ? found->get() : nullptr;
 }
 
-Status MemoryLedger::check(const Account& account, const MemoryRequest& request, Bytes own) const {
-  if (request.bytes <= account.room()) return {};
-  const bool never = request.bytes > account.cap || own > account.cap - request.bytes;
-  return fail(never ? ErrorCode::kDoesNotFit : ErrorCode::kExhausted,
-              "[memory_ledger] " + account.device + ": asked for " + format_bytes(request.bytes) +
-                  " of " + std::string(name_of(request.use)) + " for " + request.holder +
-                  ", held " + format_bytes(account.held) + ", cap " + format_bytes(account.cap) +
-                  ": short by " + std::to_string(request.bytes - account.room()) +
-                  " bytes; held by " + holders_text(account.entries));
+Status MemoryLedger::check_all(std::span<const MemoryRequest> requests) const {
+  std::vector<Asked> all;
+  for (const MemoryRequest& request : requests) {
+    const Account* const account = find(request.device);
+    if (account == nullptr) {
+      return fail(ErrorCode::kDoesNotFit, "[memory_ledger] " + request.device + ": no such device");
+    }
+    if (std::ranges::none_of(all, [&](const Asked& one) { return one.device == request.device; })) {
+      all.push_back(asked_of(requests, request.device));
+    }
+  }
+  for (const Asked& asked : all) {
+    const Account& account = *find(asked.device);
+    if (asked.bytes > account.room()) return refuse(account, asked, 0);
+  }
+  return {};
 }
 
-void MemoryLedger::note_room(const Account& account) {
-  rooms_[account.index].store(account.room(), std::memory_order_relaxed);
+void MemoryLedger::note_room(Account& account) {
+  const Bytes room = account.room();
+  if (account.shown.exchange(room, std::memory_order_relaxed) < room) {
+    growth_.fetch_add(1, std::memory_order_release);
+  }
 }
 
 void MemoryLedger::give_back(Account& account, std::list<Entry>::iterator entry) {
@@ -169,9 +197,12 @@ void MemoryLedger::give_back(Account& account, std::list<Entry>::iterator entry)
 
 Status MemoryLedger::resize(Account& account, Entry& entry, Bytes bytes) {
   MutexLock lock(mu_);
-  if (bytes > entry.bytes) {
-    const MemoryRequest request{account.device, entry.use, entry.holder, bytes - entry.bytes};
-    GOGRID_RETURN_IF_ERROR(check(account, request, entry.bytes));
+  if (bytes > entry.bytes && bytes - entry.bytes > account.room()) {
+    Bytes own = 0;
+    for (const Entry& held : account.entries) own += held.holder == entry.holder ? held.bytes : 0;
+    const Asked asked{account.device, entry.holder, std::string(name_of(entry.use)),
+                      bytes - entry.bytes};
+    return refuse(account, asked, own);
   }
   account.held = account.held - entry.bytes + bytes;
   entry.bytes = bytes;

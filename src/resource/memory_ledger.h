@@ -1,4 +1,8 @@
 // Who holds how much memory of which device, and that nobody holds more than was allowed.
+//
+// Enforced for what a plan asks for (weights, KV cache, compute buffers), before it is allocated.
+// What no plan asks for is outside: the program itself, vocabularies, the pages of a file that the
+// kernel keeps and takes back as it likes. memory_metrics.h sets what is really used beside it.
 #pragma once
 
 #include <atomic>
@@ -55,6 +59,7 @@ class MemoryLedger {
   class Lease {
    public:
     Lease(Lease&& other) noexcept;
+    // What it held is given back at once.
     Lease& operator=(Lease&& other) noexcept;
     ~Lease();
 
@@ -67,29 +72,42 @@ class MemoryLedger {
     friend class MemoryLedger;
     Lease(MemoryLedger* ledger, Account* account, std::list<Entry>::iterator entry)
         : ledger_(ledger), account_(account), entry_(entry) {}
+    void release() noexcept;
     MemoryLedger* ledger_;
     Account* account_;
     std::list<Entry>::iterator entry_;
   };
 
+  // One device's room, to look at without a lock. Valid as long as the ledger.
+  class Room {
+   public:
+    // What could be granted now: a look, no promise.
+    Bytes bytes() const { return bytes_->load(std::memory_order_relaxed); }
+
+   private:
+    friend class MemoryLedger;
+    explicit Room(const std::atomic<Bytes>* bytes) : bytes_(bytes) {}
+    const std::atomic<Bytes>* bytes_;
+  };
+
   // A device that nobody named here has no memory to give.
   void set_cap(std::string_view device, Bytes cap) EXCLUDES(mu_);
 
-  // All of them, or none and the first refusal, with device, asked, held, cap and who holds it:
+  // All of them, or none and a refusal, with device, asked, held, cap and who holds it:
   //   kExhausted   not now: others hold it
   //   kDoesNotFit  never under this cap
   Result<std::vector<Lease>> acquire(std::span<const MemoryRequest> requests) EXCLUDES(mu_);
+  // What acquire() would say now; takes nothing.
+  Status check(std::span<const MemoryRequest> requests) const EXCLUDES(mu_);
 
-  // One device's place, for room(); stable. Empty: no such device.
-  std::optional<std::size_t> index_of(std::string_view device) const EXCLUDES(mu_);
-  // What could be granted now. Lock-free: a look, no promise.
-  Bytes room(std::size_t device) const { return rooms_[device].load(std::memory_order_relaxed); }
+  // Empty: no such device.
+  std::optional<Room> room_of(std::string_view device) const EXCLUDES(mu_);
   // What must be given back until it is within its cap again.
   Bytes excess(std::string_view device) const EXCLUDES(mu_);
+  // Counts the times that some device's room grew: while it stays, what was refused would be again.
+  std::uint64_t growth() const { return growth_.load(std::memory_order_acquire); }
 
   std::vector<DeviceMemory> list() const EXCLUDES(mu_);
-
-  static constexpr std::size_t kMaxDevices = 256;
 
  private:
   struct Entry {
@@ -99,26 +117,23 @@ class MemoryLedger {
   };
   struct Account {
     std::string device;
-    std::size_t index = 0;
     Bytes cap = 0;
     Bytes held = 0;
     std::list<Entry> entries;
+    std::atomic<Bytes> shown{0};  // room(), for looks without the lock
 
     Bytes room() const { return held < cap ? cap - held : 0; }
   };
 
-  static Bytes held_by(std::span<const Lease> leases, const Account* account);
   Account* find(std::string_view device) const REQUIRES(mu_);
-  // `own`: bytes that whoever asks holds there already, and would hold then too.
-  Status check(const Account& account, const MemoryRequest& request, Bytes own) const REQUIRES(mu_);
-  void note_room(const Account& account) REQUIRES(mu_);
+  Status check_all(std::span<const MemoryRequest> requests) const REQUIRES(mu_);
+  void note_room(Account& account) REQUIRES(mu_);
   void give_back(Account& account, std::list<Entry>::iterator entry) EXCLUDES(mu_);
   Status resize(Account& account, Entry& entry, Bytes bytes) EXCLUDES(mu_);
 
   mutable Mutex mu_;
   std::vector<std::unique_ptr<Account>> accounts_ GUARDED_BY(mu_);
-  std::unique_ptr<std::atomic<Bytes>[]> rooms_ =
-      std::make_unique<std::atomic<Bytes>[]>(kMaxDevices);
+  std::atomic<std::uint64_t> growth_{0};
 };
 
 }  // namespace gogrid

@@ -96,7 +96,7 @@ TEST(MemoryLedger, ALeaseBecomesWhatWasReallyTaken) {
   MemoryLedger ledger;
   ledger.set_cap("cpu0", 100);
   auto one = *take(ledger, 60);
-  auto two = *take(ledger, 30);
+  auto two = *take(ledger, 30, "cpu0", MemoryUse::kKv, "another");
   EXPECT_TRUE(one[0].resize(70));
   const auto refused = one[0].resize(71);
   ASSERT_FALSE(refused);
@@ -149,7 +149,7 @@ TEST(MemoryLedger, WhatNeverFitsIsNotToldToComeLater) {
   EXPECT_EQ(ledger.acquire(plan).error().code, ErrorCode::kDoesNotFit);
   auto lease = *take(ledger, 60);
   EXPECT_EQ(lease[0].resize(150).error().code, ErrorCode::kDoesNotFit);
-  const auto other = take(ledger, 30);
+  const auto other = take(ledger, 30, "cpu0", MemoryUse::kKv, "another");
   EXPECT_EQ(lease[0].resize(90).error().code, ErrorCode::kExhausted);
 }
 
@@ -164,7 +164,7 @@ TEST(MemoryLedger, ARefusalStaysShortHoweverManyHold) {
 TEST(MemoryLedger, AnUnknownDeviceHasNothingToGive) {
   MemoryLedger ledger;
   EXPECT_EQ(take(ledger, 0, "gone").error().code, ErrorCode::kDoesNotFit);
-  EXPECT_FALSE(ledger.index_of("gone"));
+  EXPECT_FALSE(ledger.room_of("gone"));
 }
 
 TEST(MemoryLedger, ACapBelowWhatIsHeldGrantsNothingUntilEnoughIsGivenBack) {
@@ -185,15 +185,99 @@ TEST(MemoryLedger, ACapBelowWhatIsHeldGrantsNothingUntilEnoughIsGivenBack) {
 TEST(MemoryLedger, RoomIsWhatCouldBeGranted) {
   MemoryLedger ledger;
   ledger.set_cap("cpu0", 100);
-  const auto cpu = ledger.index_of("cpu0");
+  const auto cpu = ledger.room_of("cpu0");
   ASSERT_TRUE(cpu);
-  EXPECT_EQ(ledger.room(*cpu), 100U);
+  EXPECT_EQ(cpu->bytes(), 100U);
   auto lease = *take(ledger, 30);
-  EXPECT_EQ(ledger.room(*cpu), 70U);
+  EXPECT_EQ(cpu->bytes(), 70U);
   ledger.set_cap("cpu0", 20);
-  EXPECT_EQ(ledger.room(*cpu), 0U);
+  EXPECT_EQ(cpu->bytes(), 0U);
   lease.clear();
-  EXPECT_EQ(ledger.room(*cpu), 20U);
+  EXPECT_EQ(cpu->bytes(), 20U);
+}
+
+TEST(MemoryLedger, AnAssignedLeaseGivesBackWhatItHeldAtOnce) {
+  MemoryLedger ledger;
+  ledger.set_cap("cpu0", 100);
+  auto one = *take(ledger, 60);
+  auto two = *take(ledger, 40);
+  one[0] = std::move(two[0]);
+  EXPECT_EQ(held(ledger), 40U);  // while `two` lives
+  EXPECT_EQ(one[0].bytes(), 40U);
+  EXPECT_EQ(two[0].bytes(), 0U);
+  EXPECT_EQ(two[0].resize(1).error().code, ErrorCode::kInternal);
+  MemoryLedger::Lease& self = one[0];
+  one[0] = std::move(self);
+  EXPECT_EQ(one[0].bytes(), 40U);
+  one.clear();
+  EXPECT_EQ(held(ledger), 0U);
+}
+
+TEST(MemoryLedger, HasAnAccountForHoweverManyDevices) {
+  MemoryLedger ledger;
+  for (Bytes i = 0; i < 600; ++i) ledger.set_cap("device" + std::to_string(i), i + 1);
+  const auto first = ledger.room_of("device0");
+  ledger.set_cap("one more", 1);
+  EXPECT_TRUE(take(ledger, 600, "device599"));
+  EXPECT_FALSE(take(ledger, 601, "device599"));
+  EXPECT_EQ(first->bytes(), 1U);
+}
+
+TEST(MemoryLedger, DevicesDoNotTouchEachOther) {
+  MemoryLedger ledger;
+  ledger.set_cap("a", 100);
+  ledger.set_cap("b", 10);
+  const auto all_of_b = take(ledger, 10, "b");
+  EXPECT_TRUE(take(ledger, 100, "a"));
+  ledger.set_cap("b", 0);
+  EXPECT_EQ(ledger.excess("b"), 10U);
+  EXPECT_EQ(ledger.excess("a"), 0U);
+  EXPECT_TRUE(take(ledger, 100, "a"));
+}
+
+TEST(MemoryLedger, ARefusalSpeaksOfAllThatAPlanAsksOfADevice) {
+  MemoryLedger ledger;
+  ledger.set_cap("cpu0", 100);
+  const std::array plan{MemoryRequest{"cpu0", MemoryUse::kWeights, "m", 60},
+                        MemoryRequest{"cpu0", MemoryUse::kWeights, "m", 1},
+                        MemoryRequest{"cpu0", MemoryUse::kKv, "m", 60}};
+  EXPECT_THAT(ledger.acquire(plan).error().message,
+              AllOf(HasSubstr("asked for 121 B of weights, KV cache for m"),
+                    HasSubstr("short by 21 bytes; held by nobody")));
+  EXPECT_EQ(ledger
+                .acquire(std::array{MemoryRequest{"cpu0", MemoryUse::kWeights, "m", kMost},
+                                    MemoryRequest{"cpu0", MemoryUse::kKv, "m", kMost}})
+                .error()
+                .code,
+            ErrorCode::kDoesNotFit);
+}
+
+TEST(MemoryLedger, ALookTakesNothingAndSaysWhatWouldBeSaid) {
+  MemoryLedger ledger;
+  ledger.set_cap("cpu0", 100);
+  const auto ask = [](Bytes bytes) {
+    return std::array{MemoryRequest{"cpu0", MemoryUse::kWeights, "m", bytes}};
+  };
+  EXPECT_TRUE(ledger.check(ask(100)));
+  EXPECT_EQ(held(ledger), 0U);
+  EXPECT_EQ(ledger.check(ask(101)).error().message, take(ledger, 101).error().message);
+}
+
+TEST(MemoryLedger, WhoeverWasRefusedSeesWhenAskingAgainIsWorthIt) {
+  MemoryLedger ledger;
+  ledger.set_cap("cpu0", 100);
+  auto lease = *take(ledger, 60);
+  const auto before = ledger.growth();
+  EXPECT_FALSE(take(ledger, 60));
+  EXPECT_FALSE(ledger.acquire(std::array{MemoryRequest{"cpu0", MemoryUse::kKv, "m", 10},
+                                         MemoryRequest{"cpu0", MemoryUse::kKv, "m", 31}}));
+  const auto more = take(ledger, 10);
+  ledger.set_cap("cpu0", 80);
+  EXPECT_EQ(ledger.growth(), before);
+  ledger.set_cap("cpu0", 100);
+  EXPECT_EQ(ledger.growth(), before + 1);
+  lease.clear();
+  EXPECT_EQ(ledger.growth(), before + 2);
 }
 
 // Threads that take, resize and give back on devices they share: never above a cap, and at the end
