@@ -80,7 +80,8 @@ struct Server {
         governor(clock, &metrics),
         engines(clock),
         completions(engines, governor, clock),
-        status(devices, engines, governor, clock) {}
+        status(devices, engines, governor, clock),
+        resources({.policies = policies.get(), .engines = &engines}) {}
 
   SteadyClock clock;
   const Workspace workspace;
@@ -92,6 +93,7 @@ struct Server {
   EngineRegistry engines;
   CompletionService completions;
   StatusService status;
+  const ResourceService resources;
   std::atomic<bool> stopping{false};
 };
 
@@ -172,6 +174,7 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
        .engines = &server.engines,
        .governor = &server.governor,
        .policies = server.policies.get(),
+       .resources = &server.resources,
        .metrics = &server.metrics},
       [&](std::uint16_t port) {
         signals.on_first([&server] { drain(server); });

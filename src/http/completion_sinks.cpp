@@ -142,7 +142,7 @@ SinkState StreamSink::state() const {
   return SinkState::kSlow;
 }
 
-WholeSink::WholeSink(SinkContext context, ClientLink link, MakeResponse make, Answer answer)
+WholeSink::WholeSink(SinkContext context, ClientLink link, MakeResponse make, AnswerCallback answer)
     : context_(std::move(context)),
       link_(std::move(link)),
       make_(std::move(make)),

@@ -16,6 +16,7 @@
 #include "http/chunk_writer.h"
 #include "http/client_link.h"
 #include "http/completion_response.h"
+#include "http/exchange.h"
 #include "service/completion_service.h"
 
 namespace gogrid {
@@ -84,14 +85,13 @@ class StreamSink final : public CompletionSink, public std::enable_shared_from_t
   bool ended_ = false;
 };
 
-using Answer = std::function<void(const drogon::HttpResponsePtr&)>;
 using MakeResponse =
     std::function<drogon::HttpResponsePtr(int http_status, std::string body, const Error* error)>;
 
 // Collects everything and answers once.
 class WholeSink final : public CompletionSink {
  public:
-  WholeSink(SinkContext context, ClientLink link, MakeResponse make, Answer answer);
+  WholeSink(SinkContext context, ClientLink link, MakeResponse make, AnswerCallback answer);
 
   SinkState on_delta(std::uint32_t choice, Delta delta) override;
   void on_choice_finished(std::uint32_t choice, const Finish& finish) override;
@@ -104,7 +104,7 @@ class WholeSink final : public CompletionSink {
   SinkContext context_;
   const ClientLink link_;
   const MakeResponse make_;
-  const Answer answer_;
+  const AnswerCallback answer_;
   Mutex mu_;
   std::vector<ChoiceText> choices_ GUARDED_BY(mu_);
 };

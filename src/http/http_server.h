@@ -11,6 +11,7 @@
 #include "obs/metrics.h"
 #include "resource/policy_store.h"
 #include "service/completion_service.h"
+#include "service/resource_service.h"
 #include "service/status_service.h"
 
 namespace gogrid {
@@ -41,6 +42,7 @@ struct HttpServices {
   EngineRegistry* engines = nullptr;
   Governor* governor = nullptr;
   PolicyStore* policies = nullptr;
+  const ResourceService* resources = nullptr;
   Metrics* metrics = nullptr;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/nearest.h"
 #include "http/admin_request.h"
+#include "http/resources_json.h"
 #include "http/status_json.h"
 #include "obs/log.h"
 #include "resource/policy_json.h"
@@ -18,7 +19,7 @@ namespace {
 
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kModelPrefix = "/v1/models/";
-constexpr std::size_t kDiskQueue = 64;
+constexpr std::size_t kAsideQueue = 64;
 
 std::string metrics_text(const HttpServices& services) {
   for (const ModelStatus& model : services.engines->list()) {
@@ -89,7 +90,7 @@ Routes::Routes(const HttpOptions& options, const HttpServices& services,
     : services_(services),
       guard_(std::move(guard)),
       completions_(options, *services.completions),
-      disk_(1, kDiskQueue) {}
+      aside_(1, kAsideQueue) {}
 
 void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
   const auto pass = gate_.enter();
@@ -105,7 +106,7 @@ void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback&
 }
 
 void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
-  static constexpr std::array<Route, 13> kTable{
+  static constexpr std::array<Route, 14> kTable{
       {{"/v1/chat/completions", drogon::Post, &Routes::chat},
        {"/v1/completions", drogon::Post, &Routes::text},
        {"/v1/models", drogon::Get, &Routes::models},
@@ -115,6 +116,7 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
        {"/admin/v1/status", drogon::Get, &Routes::status},
        {"/admin/v1/pause", drogon::Post, &Routes::pause},
        {"/admin/v1/resume", drogon::Post, &Routes::resume},
+       {"/admin/v1/resources", drogon::Get, &Routes::resources},
        {"/admin/v1/policy", drogon::Get, &Routes::policy},
        {"/admin/v1/policy", drogon::Patch, &Routes::change_policy},
        {"/admin/v1/policy", drogon::Delete, &Routes::reset_policy},
@@ -219,17 +221,23 @@ void Routes::reset_policy(const std::shared_ptr<Exchange>& exchange) {
 
 // Whoever reads the answer knows that the change is on the disk.
 void Routes::change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change) {
-  const auto pass = std::make_shared<std::optional<Gate::Pass>>(gate_.enter());
-  const bool taken = *pass && disk_.try_post([exchange, change, pass] {
+  aside(exchange, [exchange, change] {
     const auto changed = change();
     if (!changed) return exchange->refuse(changed.error());
     exchange->reply(policy_json(settings_of(**changed)));
   });
-  if (taken) return;
-  exchange->refuse({ErrorCode::kExhausted,
-                    "too many changes are waiting for the disk, or it is closing",
-                    {},
-                    {}});
+}
+
+void Routes::resources(const std::shared_ptr<Exchange>& exchange) {
+  aside(exchange,
+        [this, exchange] { exchange->reply(resources_json(services_.resources->report())); });
+}
+
+// Not on the connections' thread; `work` answers.
+void Routes::aside(const std::shared_ptr<Exchange>& exchange, std::function<void()> work) {
+  const auto pass = std::make_shared<std::optional<Gate::Pass>>(gate_.enter());
+  if (*pass && aside_.try_post([work = std::move(work), pass] { work(); })) return;
+  exchange->refuse({ErrorCode::kExhausted, "too many such requests are waiting", {}, {}});
 }
 
 void Routes::status(const std::shared_ptr<Exchange>& exchange) {

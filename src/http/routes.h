@@ -51,12 +51,14 @@ class Routes {
   void change_policy(const std::shared_ptr<Exchange>& exchange);
   void reset_policy(const std::shared_ptr<Exchange>& exchange);
   void change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change);
+  void resources(const std::shared_ptr<Exchange>& exchange);
+  void aside(const std::shared_ptr<Exchange>& exchange, std::function<void()> work);
 
   const HttpServices services_;
   const std::shared_ptr<ConnectionGuard> guard_;
   Gate gate_;
   CompletionRoutes completions_;
-  WorkerPool disk_;  // last: one change after the other, away from the connections' threads
+  WorkerPool aside_;  // last: what reads or writes files, one after the other
 };
 
 }  // namespace gogrid

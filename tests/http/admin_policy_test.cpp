@@ -94,6 +94,14 @@ TEST_F(Policy, RefusesWhatItDoesNotUnderstand) {
   EXPECT_EQ(policy(), before);
 }
 
+TEST_F(Policy, AndWhatIsInForceOfItCanBeSeen) {
+  const auto shown = TestServer::instance().connect().request("GET", "/admin/v1/resources");
+  ASSERT_EQ(shown.status, 200);
+  const Json json = Json::parse(shown.body);
+  for (const char* name : {"gate", "ledger", "duty", "load", "priority"})
+    EXPECT_TRUE(json.contains(name)) << name;
+}
+
 TEST_F(Policy, SaysWhichMethodsItAnswers) {
   const auto refused = ask("PUT", "{}");
   EXPECT_EQ(refused.status, 405);

@@ -82,6 +82,7 @@ class TestServer {
                                   .engines = &engines_,
                                   .governor = &governor_,
                                   .policies = policies.get(),
+                                  .resources = &resources_,
                                   .metrics = &metrics};
       const auto status = HttpServer::run(small_options(), services,
                                           [&](std::uint16_t port) { listening.set_value(port); });
@@ -99,6 +100,7 @@ class TestServer {
   EngineRegistry engines_;
   Governor governor_;
   StatusService status_;
+  const ResourceService resources_{{.policies = policies.get(), .engines = &engines_}};
   std::uint16_t port_ = 0;
   bool ended_well_ = false;
   std::jthread thread_;
