@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kSwitchBytes = 64;
 constexpr std::size_t kGroupBytes = 16 * 1024;
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -22,9 +22,9 @@ bool is_weighted(const fs::path& mount, std::string_view path) {
   fs::path group = fs::path(path).relative_path().lexically_normal();
   if (!group.empty() && *group.begin() == "..") group.clear();  // of another namespace
   for (; !group.empty(); group = group.parent_path()) {
-    if (exists(mount / group / "cpu.weight")) return true;
+    if (is_there(mount / group / "cpu.weight")) return true;
   }
-  return exists(mount / "cpu.weight");
+  return is_there(mount / "cpu.weight");
 }
 
 // "id:controllers:path"; version 2 has no controllers, version 1 "cpu" or "cpu,cpuacct".

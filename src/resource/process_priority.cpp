@@ -16,6 +16,11 @@ constexpr int kMaxPasses = 5;
 
 constexpr int kLeastUrgentNice = 19;
 
+// Of the conservative mode. A step takes tens of milliseconds: one more is not felt in an answer.
+constexpr std::uint64_t kQuietTimerSlack = 1'000'000;
+// As if it held 30 % more of the memory than it does.
+constexpr int kQuietOomScore = 300;
+
 std::string text_of_errno(Errno error) { return std::generic_category().message(error); }
 
 bool not_permitted(Errno error) { return error == EPERM || error == EACCES; }
@@ -269,7 +274,12 @@ class Change {
     });
     row.as_wanted = others == 0;
     if (row.as_wanted || !set_) return row;
-    row.warning = "[priority] " + std::string(item.name) + " " + row.wanted + ": not in force in " +
+    const bool readable = std::ranges::any_of(threads, [&](const ThreadPriority& thread) {
+      const Answer<Value>& read = thread.*item.read;
+      return read && !item.same(*wanted, *read);
+    });
+    row.warning = "[priority] " + std::string(item.name) + " " + row.wanted +
+                  (readable ? ": not in force in " : ": not known to be in force in ") +
                   std::to_string(others) + " of " + threads_text(threads.size()) +
                   why_not(item, *wanted, threads);
     return row;
@@ -305,8 +315,8 @@ class Change {
     row.as_wanted = !wanted || read == *wanted;
     if (row.as_wanted || !set_) return row;
     if (error == 0 && !read) error = read.error();
-    row.warning =
-        "[priority] oom_score_adj " + row.wanted + ": not in force (" + text_of_errno(error) + ")";
+    const std::string why = error == 0 ? "the system took it" : text_of_errno(error);
+    row.warning = "[priority] oom_score_adj " + row.wanted + ": not in force (" + why + ")";
     if (not_permitted(error)) row.warning += ": needs CAP_SYS_RESOURCE to go below the first value";
     return row;
   }
@@ -338,7 +348,29 @@ PrioritySettings settings_found(PrioritySystem& system) {
           .oom_score = if_known(system.oom_score())};
 }
 
+// An item that is wanted no longer goes back to what was found.
+PrioritySettings filled_up(PrioritySettings wanted, const PrioritySettings& before,
+                           const PrioritySettings& found) {
+  const auto fill_up = [&](auto item) {
+    if (!(wanted.*item) && before.*item) wanted.*item = found.*item;
+  };
+  for_each_item([&](const auto& item) { fill_up(item.wanted); });
+  fill_up(&PrioritySettings::oom_score);
+  return wanted;
+}
+
 }  // namespace
+
+PrioritySettings priority_of(const ResourcePolicy& policy) {
+  PrioritySettings wanted{.nice = policy.nice,
+                          .io = IoPriority{static_cast<IoClass>(policy.io_class), policy.io_level},
+                          .policy = SchedulingPolicy::kOther};
+  if (policy.mode != ResourceMode::kConservative) return wanted;
+  wanted.policy = SchedulingPolicy::kIdle;
+  wanted.timer_slack_ns = kQuietTimerSlack;
+  wanted.oom_score = kQuietOomScore;
+  return wanted;
+}
 
 bool PriorityReport::as_wanted() const {
   return std::ranges::all_of(items, &PriorityItem::as_wanted) && warning.empty();
@@ -349,7 +381,7 @@ ProcessPriority::ProcessPriority(std::unique_ptr<PrioritySystem> system)
 
 PriorityReport ProcessPriority::apply(const PrioritySettings& wanted) {
   MutexLock lock(mu_);
-  wanted_ = wanted;
+  wanted_ = filled_up(wanted, wanted_, found_);
   return Change(*system_, wanted_, Mode::kSetAll).run();
 }
 
@@ -358,7 +390,7 @@ PriorityReport ProcessPriority::reapply() {
   return Change(*system_, wanted_, Mode::kSetDiffering).run();
 }
 
-PriorityReport ProcessPriority::restore() { return apply(found_); }
+PriorityReport ProcessPriority::restore() { return apply({}); }
 
 PriorityReport ProcessPriority::read() {
   MutexLock lock(mu_);

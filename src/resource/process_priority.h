@@ -14,9 +14,7 @@
 // Cost, at ten threads: about 45 us for nice, I/O and policy. Timer slack adds 7 us for each other
 // thread, since the kernel takes it by a file: set early, while there is one thread, it is free.
 //
-// A trap: where autogroups are on (kernel.sched_autogroup_enabled) and no control group divides the
-// CPU, nice and policy count within a session only, and sessions share alike. A service of systemd
-// with CPUWeight= is in a control group, and there its weight counts.
+// A trap: nice and policy may count within a session only: see resource/autogroup.h.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +27,11 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "resource/priority_system.h"
+#include "resource/resource_policy.h"
 
 namespace gogrid {
 
-// What is wanted. Empty: left as it is.
+// What is wanted. Empty: as it was found; what was never changed is not touched.
 struct PrioritySettings {
   std::optional<int> nice = {};  // -20 (most urgent)..19; each step is about 10 % of CPU time
   std::optional<IoPriority> io = {};
@@ -43,6 +42,11 @@ struct PrioritySettings {
   std::optional<int> oom_score = {};  // -1000 (never killed)..1000 (first)
   bool operator==(const PrioritySettings&) const = default;
 };
+
+// What a policy asks for: its nice value and I/O class in all modes; in the conservative mode also
+// SCHED_IDLE, a timer slack of 1 ms, and to be killed before the owner's programs when memory runs
+// out.
+PrioritySettings priority_of(const ResourcePolicy& policy);
 
 // What the kernel says of one thread, or why it does not.
 struct ThreadPriority {
@@ -55,7 +59,7 @@ struct ThreadPriority {
 
 struct PriorityItem {
   std::string_view name;      // "nice", "io", "policy", "timer_slack_ns", "oom_score_adj"
-  std::string wanted = {};    // empty: left as it is
+  std::string wanted = {};    // empty: not touched
   std::string in_force = {};  // of all threads: "10", or "10 (9 threads), 0 (1 thread)"
   bool as_wanted = true;
   std::string warning = {};  // why not, and the privilege that is missing; empty: nothing to say
@@ -79,8 +83,8 @@ class ProcessPriority {
   PriorityReport apply(const PrioritySettings& wanted) EXCLUDES(mu_);
   // The last apply() once more, for threads that have changed their own since.
   PriorityReport reapply() EXCLUDES(mu_);
-  // Back to what was found at the start, as far as that is permitted. A real-time policy is not
-  // restored.
+  // apply() of nothing: back to what was found, as far as that is permitted. A real-time policy is
+  // not restored.
   PriorityReport restore() EXCLUDES(mu_);
   // What is in force beside what was asked for last. Sets nothing.
   PriorityReport read() EXCLUDES(mu_);
@@ -91,7 +95,7 @@ class ProcessPriority {
   const std::unique_ptr<PrioritySystem> system_;
   const PrioritySettings found_;
   Mutex mu_;
-  PrioritySettings wanted_ GUARDED_BY(mu_);
+  PrioritySettings wanted_ GUARDED_BY(mu_);  // filled up with what was found
 };
 
 // "idle", "best effort 4", "none", "real time 0".

@@ -24,6 +24,7 @@ class FakePrioritySystem final : public PrioritySystem {
   std::map<int, Thread> alive{{100, {}}, {101, {}}, {102, {}}};
   int own = 100;
   int oom = 0;
+  bool oom_is_deaf = false;  // takes a score and keeps the old one
   // {"set_nice", 101} -> EPERM. Thread 0: all of them.
   std::map<std::pair<std::string, int>, Errno> errors;
   std::vector<std::string> calls;  // "set_nice 101"
@@ -65,7 +66,7 @@ class FakePrioritySystem final : public PrioritySystem {
   Answer<std::uint64_t> timer_slack(int id) override { return get("slack", id, &Thread::slack); }
   Errno set_oom_score(int score) override {
     const Errno error = error_of("set_oom", 0);
-    if (error == 0) oom = score;
+    if (error == 0 && !oom_is_deaf) oom = score;
     return error;
   }
   Answer<int> oom_score() override {

@@ -168,13 +168,28 @@ TEST_F(PriorityTest, SaysWhenTheSystemTookItAndDidNothing) {
             "error");
 }
 
+TEST_F(PriorityTest, AnOomScoreThatIsNotTakenIsAWarning) {
+  fake.oom_is_deaf = true;
+  EXPECT_EQ(item(priority.apply({.oom_score = 300}), "oom_score_adj").warning,
+            "[priority] oom_score_adj 300: not in force (the system took it)");
+  fake.errors[{"set_oom", 0}] = EINVAL;
+  EXPECT_EQ(item(priority.apply({.oom_score = 5000}), "oom_score_adj").warning,
+            "[priority] oom_score_adj 5000: not in force (Invalid argument)");
+  fake.errors = {{{"oom", 0}, ENOENT}};
+  const PriorityReport report = priority.apply({.oom_score = 300});
+  EXPECT_EQ(item(report, "oom_score_adj").in_force, "unknown");
+  EXPECT_FALSE(report.as_wanted());
+}
+
 TEST_F(PriorityTest, WhatCannotBeReadBackIsUnknownAndSetOnce) {
   fake.errors[{"io", 0}] = ENOSYS;
   const PriorityReport report = priority.apply(kQuiet);
   EXPECT_EQ(fake.count("set_io"), 3U);
   EXPECT_FALSE(item(report, "io").as_wanted);
   EXPECT_EQ(item(report, "io").in_force, "unknown");
-  EXPECT_THAT(item(report, "io").warning, HasSubstr("cannot be read back"));
+  EXPECT_EQ(item(report, "io").warning,
+            "[priority] io idle: not known to be in force in 3 of 3 threads: set, and cannot be "
+            "read back (Function not implemented)");
 }
 
 TEST_F(PriorityTest, OneRefusalOfTimerSlackSparesTheOtherThreads) {
@@ -235,6 +250,42 @@ TEST(ProcessPriority, RestoresWhatItFound) {
     EXPECT_EQ(thread.slack, 70'000U);
   }
   EXPECT_EQ(fake.oom, 100);
+}
+
+TEST_F(PriorityTest, WhatIsWantedNoLongerGoesBackToWhatWasFound) {
+  priority.apply(kQuiet);
+  const PriorityReport report = priority.apply({.nice = 10, .policy = SchedulingPolicy::kOther});
+  EXPECT_TRUE(report.as_wanted());
+  EXPECT_EQ(item(report, "timer_slack_ns").wanted, "50000");
+  for (const auto& [id, thread] : fake.alive) {
+    EXPECT_EQ(thread.nice, 10);
+    EXPECT_EQ(thread.io, IoPriority{});
+    EXPECT_EQ(thread.slack, 50'000U);
+  }
+  EXPECT_EQ(fake.oom, 0);
+}
+
+TEST_F(PriorityTest, WhatWasNeverChangedIsNotRestored) {
+  fake.alive[102].nice = 7;  // its own affair
+  fake.calls.clear();
+  EXPECT_TRUE(priority.restore().as_wanted());
+  for (const auto& call : fake.calls) EXPECT_FALSE(call.starts_with("set")) << call;
+  EXPECT_EQ(fake.alive[102].nice, 7);
+}
+
+TEST(PriorityOf, IsThePolicysNiceValueAndIoClass) {
+  EXPECT_EQ(
+      priority_of(ResourcePolicy::of(ResourceMode::kBalanced)),
+      (PrioritySettings{
+          .nice = 10, .io = IoPriority{IoClass::kIdle, 7}, .policy = SchedulingPolicy::kOther}));
+  EXPECT_EQ(priority_of(ResourcePolicy::of(ResourceMode::kAggressive)),
+            (PrioritySettings{.nice = 0,
+                              .io = IoPriority{IoClass::kBestEffort, 4},
+                              .policy = SchedulingPolicy::kOther}));
+}
+
+TEST(PriorityOf, ConservativeGivesWayInEveryWay) {
+  EXPECT_EQ(priority_of(ResourcePolicy::of(ResourceMode::kConservative)), kQuiet);
 }
 
 TEST_F(PriorityTest, ReadsAllAndSetsNothing) {
