@@ -12,6 +12,7 @@
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "resource/policy_store.h"
+#include "resource/process_priority.h"
 #include "stage/llama_stage.h"
 
 namespace gogrid {
@@ -69,6 +70,21 @@ PlacementOptions placement_of(const ServeCommand& command, const Config& config)
   return placement;
 }
 
+// Null where the system is none that we know, which is said once.
+std::unique_ptr<ProcessPriority> make_priority() {
+  auto system = host_priority_system();
+  if (system) return std::make_unique<ProcessPriority>(*std::move(system));
+  log::warning("priority_not_set", {{"why", system.error().message}});
+  return nullptr;
+}
+
+void warn_of(const PriorityReport& report) {
+  for (const PriorityItem& item : report.items) {
+    if (!item.warning.empty()) log::warning("priority_not_set", {{"why", item.warning}});
+  }
+  if (!report.warning.empty()) log::warning("priority_not_set", {{"why", report.warning}});
+}
+
 // Everything that serves, in order of start; destroyed in reverse.
 struct Server {
   Server(const Workspace& workspace_in, DeviceRegistry registry_in,
@@ -81,11 +97,18 @@ struct Server {
         engines(clock),
         completions(engines, governor, clock),
         status(devices, engines, governor, clock),
-        resources({.policies = policies.get(), .engines = &engines}) {}
+        resources({.policies = policies.get(), .engines = &engines, .priority = priority.get()}) {
+    if (priority == nullptr) return;
+    // Threads inherit, so that whatever starts from now on is as quiet.
+    policies->listen([this](const PolicyStore::Snapshot& policy) {
+      warn_of(priority->apply(priority_of(*policy)));
+    });
+  }
 
   SteadyClock clock;
   const Workspace workspace;
   const PlacementOptions placement;
+  const std::unique_ptr<ProcessPriority> priority = make_priority();
   const std::unique_ptr<PolicyStore> policies;
   const DeviceRegistry devices;
   Metrics metrics;
@@ -135,7 +158,7 @@ std::optional<double> loading(const EngineRegistry& engines) {
 }
 
 // Says where, once models are loaded or have said why they cannot be: then it answers.
-void announce(const Server& server, const ListenAddress& address) {
+void announce(Server& server, const ListenAddress& address) {
   {
     ProgressLine line("loading");
     for (auto share = loading(server.engines); share && !server.stopping;
@@ -145,6 +168,8 @@ void announce(const Server& server, const ListenAddress& address) {
     }
   }
   if (server.stopping) return;
+  // Backends may have set their own threads.
+  if (server.priority != nullptr) warn_of(server.priority->reapply());
   for (const ModelStatus& model : server.engines.list()) {
     if (model.state == ModelState::kFailed) complain("model " + model.name + ": " + model.why);
   }
