@@ -173,8 +173,7 @@ std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
 
 TimePoint PipelineCore::rests_until(const Lane& lane) const {
   if (!options_.compute_share || lane.done == TimePoint{}) return lane.done;
-  DutyCycle duty = lane.duty;
-  return duty.ran(lane.begun, lane.done, options_.compute_share(lane.status.device));
+  return gogrid::rests_until(lane.begun, lane.done, options_.compute_share(lane.status.device));
 }
 
 std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
@@ -205,9 +204,6 @@ void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
     const TimePoint now = clock_.now();
     const Duration busy = now - lane.since;
     lane.running.reset();
-    if (options_.compute_share && lane.done != TimePoint{}) {
-      lane.duty.ran(lane.begun, lane.done, options_.compute_share(lane.status.device));
-    }
     lane.begun = lane.since;
     lane.done = now;
     lane.status.busy += busy;

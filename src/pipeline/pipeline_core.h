@@ -96,7 +96,6 @@ class PipelineCore {
     TimePoint since;                       // last progress, begin of the step, begin of the end
     std::optional<std::uint64_t> running;  // number of the step in forward()
     std::deque<Queued> queue;
-    DutyCycle duty;         // as it was before the last step
     TimePoint begun, done;  // the last step
     TimePoint rested;       // so far, when deadlines were looked at last
     StageStatus status;

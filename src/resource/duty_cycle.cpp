@@ -20,13 +20,8 @@ Duration rest_for(Duration busy, Share share) {
 
 }  // namespace
 
-TimePoint DutyCycle::ran(TimePoint begin, TimePoint end, Share share) {
-  const Duration rested = begin - end_;
-  owed_ = std::max(owed_ - rested, Duration(0));
-  owed_ =
-      std::min(owed_ + rest_for(end - begin, share), Duration(static_cast<std::int64_t>(kLongest)));
-  end_ = end;
-  return end + std::min(owed_, TimePoint::max() - end);
+TimePoint rests_until(TimePoint begin, TimePoint end, Share share) {
+  return end + std::min(rest_for(end - begin, share), TimePoint::max() - end);
 }
 
 }  // namespace gogrid

@@ -6,21 +6,14 @@
 
 namespace gogrid {
 
-// After a step of t it rests t·(1 - share)/share. Time in which nobody had work counts as rest, but
-// is not saved up: whatever came before, over any stretch that is long beside a step the device is
-// busy for at most the share. A step cannot be interrupted: one that takes longer than a second is
-// followed by the longer rest.
+// When the next step may begin after one that ran from `begin` to `end`: after t of work comes a
+// rest of t·(1 - share)/share. So over any stretch that is long beside a step the device is busy
+// for at most the share. Time without work counts as rest and is not saved up. A step cannot be
+// interrupted: one that takes longer than a second is followed by the longer rest. A share of 0 is
+// taken as a millionth: whoever wants no work at all pauses instead.
 //
-// Not thread-safe: one per stage thread. Time comes in.
-class DutyCycle {
- public:
-  // A step ran from `begin` to `end`; the next may begin at the returned time. A share of 0 is
-  // taken as a millionth: whoever wants no work at all pauses instead.
-  TimePoint ran(TimePoint begin, TimePoint end, Share share);
-
- private:
-  TimePoint end_;     // of the last step
-  Duration owed_{0};  // rest, when it ended
-};
+// Pure: asked again while it rests, it goes by the share of that moment, and nothing is owed for a
+// share that was.
+TimePoint rests_until(TimePoint begin, TimePoint end, Share share);
 
 }  // namespace gogrid

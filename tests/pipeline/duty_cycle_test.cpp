@@ -136,6 +136,25 @@ TEST(DutyCycleOfDevices, ARestIsNoHang) {
   EXPECT_TRUE(pipeline.next(seconds(30)));
 }
 
+// Steps are computed while the share is nothing for a moment; what comes after goes by the share
+// that is then.
+TEST(DutyCycleOfDevices, AShareOfNothingThatLastedForAMomentIsForgotten) {
+  std::atomic<Share> share{Share::percent(100)};
+  std::atomic<bool> dips{false};
+  BusyPipeline pipeline(
+      1,
+      {.compute_share =
+           [&](const std::string&) { return dips.exchange(false) ? kHardlyAny : share.load(); }},
+      milliseconds(5));
+  pipeline.send(0);
+  for (SlotId slot = 1; slot < 8; ++slot) {
+    dips = true;
+    pipeline.send(slot % 2);
+    EXPECT_TRUE(pipeline.next(seconds(5)));
+  }
+  EXPECT_TRUE(pipeline.next(seconds(5)));
+}
+
 // The first stage is let on, so that a step waits at the second, which has begun nothing of it.
 TEST(DutyCycleOfDevices, ARestEndsWithThePipeline) {
   const auto share_of = [](const std::string& device) {

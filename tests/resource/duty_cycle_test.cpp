@@ -14,38 +14,18 @@ TimePoint at(Duration since_start) { return TimePoint(100h + since_start); }
 Share percent(std::uint32_t value) { return Share::of_millionths(value * 10'000); }
 
 TEST(DutyCycle, RestsForWhatTheShareLeaves) {
-  EXPECT_EQ(DutyCycle().ran(at(0ms), at(80ms), percent(80)), at(100ms));
-  EXPECT_EQ(DutyCycle().ran(at(0ms), at(20ms), percent(20)), at(100ms));
-  EXPECT_EQ(DutyCycle().ran(at(0ms), at(20ms), percent(100)), at(20ms));
-  EXPECT_EQ(DutyCycle().ran(at(0ms), at(0ms), percent(20)), at(0ms));
-}
-
-TEST(DutyCycle, TimeWithoutWorkIsRest) {
-  DutyCycle duty;
-  EXPECT_EQ(duty.ran(at(0ms), at(50ms), percent(50)), at(100ms));
-  EXPECT_EQ(duty.ran(at(100ms), at(150ms), percent(50)), at(200ms));
-  EXPECT_EQ(duty.ran(at(1h), at(1h + 50ms), percent(50)), at(1h + 100ms));
-}
-
-TEST(DutyCycle, ARestThatWasCutShortIsOwed) {
-  DutyCycle duty;
-  EXPECT_EQ(duty.ran(at(0ms), at(50ms), percent(50)), at(100ms));
-  EXPECT_EQ(duty.ran(at(60ms), at(110ms), percent(50)), at(200ms));
-}
-
-TEST(DutyCycle, AShareMayChangeFromStepToStep) {
-  DutyCycle duty;
-  (void)duty.ran(at(0ms), at(50ms), percent(50));
-  EXPECT_EQ(duty.ran(at(100ms), at(150ms), percent(100)), at(150ms));
-  EXPECT_EQ(duty.ran(at(150ms), at(200ms), percent(10)), at(650ms));
+  EXPECT_EQ(rests_until(at(0ms), at(80ms), percent(80)), at(100ms));
+  EXPECT_EQ(rests_until(at(0ms), at(20ms), percent(20)), at(100ms));
+  EXPECT_EQ(rests_until(at(0ms), at(20ms), percent(100)), at(20ms));
+  EXPECT_EQ(rests_until(at(0ms), at(0ms), percent(20)), at(0ms));
+  EXPECT_EQ(rests_until(at(1h), at(1h + 50ms), percent(50)), at(1h + 100ms));
 }
 
 TEST(DutyCycle, AbsurdStepsAndSharesDoNotOverflow) {
-  DutyCycle duty;
-  EXPECT_GT(duty.ran(at(0ms), at(1ms), Share()), at(900s));
-  EXPECT_GT(duty.ran(at(0ms), at(100'000h), Share()), at(100'000h));
-  EXPECT_GT(duty.ran(at(200'000h), at(300'000h), Share()), at(300'000h));
-  EXPECT_EQ(DutyCycle().ran(at(10ms), at(0ms), percent(50)), at(0ms));  // a clock that went back
+  EXPECT_GT(rests_until(at(0ms), at(1ms), Share()), at(900s));
+  EXPECT_GT(rests_until(at(0ms), at(100'000h), Share()), at(100'000h));
+  EXPECT_GT(rests_until(at(200'000h), at(2'000'000h), Share()), at(2'000'000h));
+  EXPECT_EQ(rests_until(at(10ms), at(0ms), percent(50)), at(0ms));  // a clock that went back
 }
 
 // Of the last second before `end`.
@@ -60,13 +40,12 @@ Duration busy_within(const std::deque<std::pair<TimePoint, TimePoint>>& steps, T
 TEST(DutyCycle, OverAnySecondADeviceIsBusyForItsShare) {
   for (const std::uint32_t share : {20U, 50U, 60U, 80U, 95U}) {
     std::mt19937 random(share);
-    DutyCycle duty;
     std::deque<std::pair<TimePoint, TimePoint>> steps;
     TimePoint now = at(0ms);
     Duration all{0};
     for (int i = 0; i < 20'000; ++i) {
       const TimePoint end = now + std::chrono::microseconds(1000 + random() % 9000);
-      const TimePoint next = duty.ran(now, end, percent(share));
+      const TimePoint next = rests_until(now, end, percent(share));
       steps.emplace_back(now, end);
       all += end - now;
       while (steps.front().second < end - Duration(1s)) steps.pop_front();

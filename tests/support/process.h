@@ -26,6 +26,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  pid_t id() const { return id_; }
   void signal(int number) const;
   // The next line of its standard output, without the line feed; empty at its end.
   std::string read_line();
