@@ -70,13 +70,14 @@ std::string library_version() {
 class Calibrator {
  public:
   Calibrator(const GgufFile& file, const ModelProfile& profile, std::string_view digest,
-             StageFactory& factory, SliceCache& slices, const Clock& clock)
+             StageFactory& factory, SliceCache& slices, const Clock& clock, MemoryLedger* ledger)
       : file_(file),
         profile_(profile),
         digest_(digest),
         factory_(factory),
         slices_(slices),
         clock_(clock),
+        ledger_(ledger),
         ranges_(choose_ranges(profile)) {}
 
   // On a thread of its own: a CPU device pins the thread of its stages.
@@ -90,6 +91,8 @@ class Calibrator {
  private:
   Result<DeviceBudget> measure_here(const Device& device);
   Result<SliceTimings> run(const Device& device, LayerRange layers);
+  StageMemory memory_of(LayerRange layers) const;
+  Result<HeldMemory> lease(const Device& device, LayerRange layers);
 
   const GgufFile& file_;
   const ModelProfile& profile_;
@@ -97,24 +100,35 @@ class Calibrator {
   StageFactory& factory_;
   SliceCache& slices_;
   const Clock& clock_;
+  MemoryLedger* const ledger_;
   const Ranges ranges_;
   double noise_ = 1;
 };
 
+StageMemory Calibrator::memory_of(LayerRange layers) const {
+  return estimate_memory(profile_, {.layers = layers,
+                                    .context = kTimedContext,
+                                    .parallel = kTimedSlots,
+                                    .max_step_rows = kTimedRows});
+}
+
 Bytes Calibrator::needed() const {
-  const auto of = [&](LayerRange layers) {
-    return estimate_memory(profile_, {.layers = layers,
-                                      .context = kTimedContext,
-                                      .parallel = kTimedSlots,
-                                      .max_step_rows = kTimedRows})
-        .total();
-  };
+  const auto of = [&](LayerRange layers) { return memory_of(layers).total(); };
   return std::max({of(ranges_.middle), ranges_.last ? of(*ranges_.last) : 0,
                    ranges_.more ? of(*ranges_.more) : 0});
 }
 
+Result<HeldMemory> Calibrator::lease(const Device& device, LayerRange layers) {
+  if (ledger_ == nullptr) return nullptr;
+  const StageNeed need{device.id, memory_of(layers)};
+  GOGRID_ASSIGN_OR_RETURN(auto leases,
+                          lease_stages(*ledger_, "measuring " + profile_.name, {&need, 1}));
+  return std::move(leases.front());
+}
+
 Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
   StageSpec spec;
+  GOGRID_ASSIGN_OR_RETURN(spec.leases, lease(device, layers));
   spec.model = profile_.name;
   spec.path = file_.path();
   spec.layers = layers;
@@ -207,8 +221,9 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
                                             std::span<const Device> devices, StageFactory& factory,
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
-                                            const Clock& clock, const CalibrationNote& note) {
-  Calibrator calibrator(file, profile, digest, factory, slices, clock);
+                                            const Clock& clock, const CalibrationNote& note,
+                                            MemoryLedger* ledger) {
+  Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger);
   const CalibrationCache cache(cache_folder, library_version());
   const std::vector<Bytes> memory = plannable_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);

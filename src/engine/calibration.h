@@ -30,13 +30,15 @@ using CalibrationNote = std::function<void(std::string_view)>;
 // A device whose stages cannot be made is left out with a note; the error of the first when none is
 // left. A renderer in software that nobody named is not measured beside other devices.
 //
-// `digest`: SHA-256 of the file. `clock` measures.
+// `digest`: SHA-256 of the file. `clock` measures. `ledger` (may be null: nobody counts) is asked
+// before each slice is loaded; a device that it gives nothing of is left out.
 Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelProfile& profile,
                                             std::string_view digest,
                                             std::span<const Device> devices, StageFactory& factory,
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
-                                            const Clock& clock, const CalibrationNote& note);
+                                            const Clock& clock, const CalibrationNote& note,
+                                            MemoryLedger* ledger = nullptr);
 
 // What may be planned on each device: its budget, at most what is free. CPU devices without a
 // budget share what is free evenly; unknown memory is no bound.

@@ -106,6 +106,22 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
   return specs;
 }
 
+// One for each stage of the plan; none where nobody counts.
+Result<std::vector<HeldMemory>> lease_plan(const TextEngineOptions& options) {
+  if (options.ledger == nullptr) return {};
+  std::vector<StageNeed> needs;
+  for (const PlannedStage& stage : options.plan.stages) {
+    needs.push_back({stage.device, stage.memory});
+  }
+  return lease_stages(*options.ledger, options.model, needs);
+}
+
+Status settle_plan(std::span<const HeldMemory> leases, const Pipeline& pipeline) {
+  std::vector<StageMemory> taken;
+  for (const StageStatus& stage : pipeline.stages()) taken.push_back(stage.memory);
+  return settle(leases, taken);
+}
+
 BatcherOptions batcher_options(const TextEngineOptions& options, const ModelProfile& profile) {
   BatcherOptions result;
   result.context = options.plan.context;
@@ -146,6 +162,7 @@ struct TextEngine::State {
   ModelProfile profile;
   Tokenizer tokenizer;
   Result<ChatTemplate> chat_template;
+  std::vector<HeldMemory> leases;
   std::unique_ptr<Batcher> batcher;  // last: uses all of the above
 
   // One token must be left to answer.
@@ -179,9 +196,11 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(options.path));
   GOGRID_ASSIGN_OR_RETURN(ModelProfile profile, read_profile(file));
   GOGRID_RETURN_IF_ERROR(check_plan(options.plan, profile));
+  GOGRID_ASSIGN_OR_RETURN(const std::vector<HeldMemory> leases, lease_plan(options));
   GOGRID_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(options.path));
   GOGRID_ASSIGN_OR_RETURN(auto specs,
                           make_specs(options, file, profile, tokenizer, progress, stop));
+  for (std::size_t i = 0; i < leases.size(); ++i) specs[i].leases = leases[i];
   auto chat_template =
       profile.chat_template.empty()
           ? Result<ChatTemplate>(fail(
@@ -189,8 +208,8 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
                 "[text_engine] " + options.model + " has no chat template: use /v1/completions",
                 "messages"))
           : ChatTemplate::parse(profile.chat_template, tokenizer.bos_text(), tokenizer.eos_text());
-  auto state = std::make_unique<State>(
-      State{options, std::move(profile), std::move(tokenizer), std::move(chat_template), nullptr});
+  auto state = std::make_unique<State>(State{options, std::move(profile), std::move(tokenizer),
+                                             std::move(chat_template), leases, nullptr});
   state->batcher =
       std::make_unique<Batcher>(batcher_options(options, state->profile), state->tokenizer, clock);
   const double begin = specs.size() > 1 ? kSlicingShare : 0.0;
@@ -199,6 +218,7 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
                          std::move(specs), factory, pipeline_options(options), clock,
                          state->batcher->on_step_done(),
                          [&](double share) { progress(begin + (1.0 - begin) * share); }, stop));
+  GOGRID_RETURN_IF_ERROR(settle_plan(leases, *pipeline));
   state->batcher->start(std::move(pipeline));
   std::unique_ptr<TextEngine> engine(new TextEngine(std::move(state)));
   GOGRID_RETURN_IF_ERROR(engine->make_one_token(std::move(stop)));

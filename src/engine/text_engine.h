@@ -43,12 +43,20 @@ struct TextEngineOptions {
   // Null: no limits.
   const PolicyStore* policies = nullptr;
   Metrics* metrics = nullptr;  // must outlive the engine; null: nothing is measured
+  // Asked for all that the plan needs before anything is allocated. Must outlive the engine, and
+  // stages that hang and were left behind: let it live as long as the process, as the factory does.
+  // Null: nobody counts (tests).
+  MemoryLedger* ledger = nullptr;
 };
 
 // Thread-safe.
 class TextEngine {
  public:
   // Slices, loads, and makes one token to know that it works. `progress` 0..1.
+  //
+  // The memory that the plan names is leased first, for the engine's life, and then corrected to
+  // what the stages say they took. The ledger's refusal (kExhausted, kDoesNotFit) comes before
+  // anything is allocated; one for more than was planned comes after, and all is given back.
   // `factory`, `clock` and `options.metrics` must outlive it.
   static Result<std::unique_ptr<TextEngine>> load(const TextEngineOptions& options,
                                                   StageFactory& factory, const Clock& clock,

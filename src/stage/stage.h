@@ -20,6 +20,7 @@
 #include "model/slice_cache.h"
 #include "request/response_sink.h"
 #include "request/sampling_spec.h"
+#include "stage/stage_leases.h"
 
 namespace gogrid {
 
@@ -94,6 +95,7 @@ struct StageSpec {
   LayerRange layers;
   std::uint32_t n_layers = 0;  // of the whole model: first == 0 and last == n_layers mean whole
   Device device;
+  HeldMemory leases;             // of all it allocates; null: nobody counts (tests)
   std::uint32_t context = 4096;  // tokens per sequence
   std::uint32_t parallel = 1;    // sequences: slots 0..parallel-1
   std::uint32_t kv_cells =
