@@ -18,6 +18,9 @@
 namespace gogrid {
 namespace {
 
+// Turns that may be given ahead of time: at the longest interval of a mode, 100 ms, they are waited
+// for 102 s, at most.
+constexpr std::uint64_t kMaxWaiting = 1024;
 constexpr Duration kDrainLimit = std::chrono::seconds(30);
 constexpr auto kLook = std::chrono::milliseconds(5);
 
@@ -97,7 +100,10 @@ struct Server {
         engines(clock),
         completions(engines, governor, clock),
         status(devices, engines, governor, clock),
-        resources({.policies = policies.get(), .engines = &engines, .priority = priority.get()}) {
+        resources({.policies = policies.get(),
+                   .engines = &engines,
+                   .gate = &gate,
+                   .priority = priority.get()}) {
     if (priority == nullptr) return;
     // Threads inherit, so that whatever starts from now on is as quiet.
     policies->listen([this](const PolicyStore::Snapshot& policy) {
@@ -113,6 +119,7 @@ struct Server {
   const DeviceRegistry devices;
   Metrics metrics;
   Governor governor;
+  RateGate gate{kMaxWaiting};
   EngineRegistry engines;
   CompletionService completions;
   StatusService status;
@@ -199,6 +206,7 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
        .engines = &server.engines,
        .governor = &server.governor,
        .policies = server.policies.get(),
+       .gate = &server.gate,
        .resources = &server.resources,
        .metrics = &server.metrics},
       [&](std::uint16_t port) {

@@ -41,20 +41,36 @@ Result<std::optional<Duration>> seconds_of(const drogon::HttpRequestPtr& request
       std::chrono::duration<double>(std::min(seconds, most)));
 }
 
+std::string text_of(RateGate::Refusal refusal) {
+  switch (refusal) {
+    case RateGate::Refusal::kTooLong:
+      return "requests are let in one after the other (min_request_interval_ms), and this one's "
+             "turn would come after its deadline";
+    case RateGate::Refusal::kTooMany:
+      return "requests are let in one after the other (min_request_interval_ms), and too many wait";
+    case RateGate::Refusal::kClosed:
+      break;
+  }
+  return "the server is draining: it takes no new requests";
+}
+
 }  // namespace
 
 struct CompletionRoutes::Job {
   CompletionKind kind;
   TimePoint arrived;
+  TimePoint deadline;
   std::shared_ptr<Exchange> exchange;
   std::optional<ClientLink> link;
   std::optional<Gate::Pass> pass;
   ByteBudget::Lease body;
 };
 
-CompletionRoutes::CompletionRoutes(const HttpOptions& options, Completions& completions)
+CompletionRoutes::CompletionRoutes(const HttpOptions& options, const HttpServices& services)
     : options_(options),
-      completions_(completions),
+      completions_(*services.completions),
+      policies_(*services.policies),
+      turns_(*services.gate),
       bodies_(options.max_buffered),
       large_bodies_(1, options.large_queue),
       workers_(options.worker_threads, kWorkerQueue) {}
@@ -72,13 +88,45 @@ void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exc
     return exchange->refuse(
         {ErrorCode::kExhausted, "too many large requests are being answered", {}, {}});
   }
-  auto job =
-      std::make_shared<Job>(Job{kind, SteadyClock().now(), exchange, ClientLink(std::move(client)),
-                                std::move(pass), *std::move(body)});
-  const bool large = exchange->request()->body().size() >= options_.large_body;
+  const auto timeout = seconds_of(exchange->request(), kTimeoutHeader, options_.request_timeout);
+  if (!timeout) return exchange->refuse(timeout.error());
+  const TimePoint now = SteadyClock().now();
+  admit(std::make_shared<Job>(Job{kind, now, now + timeout->value_or(options_.request_timeout),
+                                  exchange, ClientLink(std::move(client)), std::move(pass),
+                                  *std::move(body)}));
+}
+
+// Now, or when its turn comes, or never.
+void CompletionRoutes::admit(const std::shared_ptr<Job>& job) {
+  const Rate rate{.interval = policies_.current()->min_request_interval};
+  auto answer = turns_.ask(job->arrived, rate, job->deadline);
+  if (!answer) {
+    job->exchange->metrics().count_throttled("rate");
+    return job->exchange->refuse({ErrorCode::kExhausted, text_of(answer.error()), {}, {}});
+  }
+  if (!*answer) return prepare(job);
+  job->exchange->metrics().count_throttled("rate");
+  await_turn(job, **std::move(answer));
+}
+
+void CompletionRoutes::await_turn(const std::shared_ptr<Job>& job, RateGate::Wait turn) {
+  turnstile_.wait(
+      std::move(turn), job->link->gone(),
+      [this, job] {
+        job->exchange->metrics().observe_throttle_wait(SteadyClock().now() - job->arrived);
+        prepare(job);
+      },
+      [job] {
+        job->exchange->refuse(
+            {ErrorCode::kUnavailable, "the server ended before the request's turn came", {}, {}});
+      });
+}
+
+void CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
+  const bool large = job->exchange->request()->body().size() >= options_.large_body;
   if (!(large ? large_bodies_ : workers_).try_post([this, job] { run(*job); })) {
-    exchange->metrics().count_throttled(large ? "large_body_queue" : "worker_queue");
-    exchange->refuse({ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
+    job->exchange->metrics().count_throttled(large ? "large_body_queue" : "worker_queue");
+    job->exchange->refuse({ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
   }
 }
 
@@ -97,15 +145,12 @@ Status CompletionRoutes::prepare_and_start(Job& job) {
   if (!job.link->connected()) {
     return fail(ErrorCode::kCancelled, "the client left before its turn");
   }
-  GOGRID_ASSIGN_OR_RETURN(const auto timeout,
-                          seconds_of(request, kTimeoutHeader, options_.request_timeout));
   GOGRID_ASSIGN_OR_RETURN(const auto wait, seconds_of(request, kWaitHeader, kMaxWait));
-  const TimePoint deadline = job.arrived + timeout.value_or(options_.request_timeout);
-  if (SteadyClock().now() > deadline) {
+  if (SteadyClock().now() > job.deadline) {
     return fail(ErrorCode::kDeadline, "the deadline passed before the request's turn came");
   }
   GOGRID_ASSIGN_OR_RETURN(auto parsed, parse_completion_request(job.kind, request->body()));
-  parsed.question.deadline = deadline;
+  parsed.question.deadline = job.deadline;
   parsed.question.wait = wait;
   parsed.question.request_id = job.exchange->request_id();
   parsed.question.cancel = job.link->gone();
@@ -154,8 +199,10 @@ Status CompletionRoutes::start_stream(Job& job, CompletionRequest parsed) {
 
 bool CompletionRoutes::drain(TimePoint deadline) {
   gate_.begin_close();
+  turns_.close();
   constexpr auto kLook = std::chrono::milliseconds(5);
   while (gate_.inside() > 0 && SteadyClock().now() < deadline) std::this_thread::sleep_for(kLook);
+  turnstile_.close();
   return gate_.inside() == 0;
 }
 

@@ -10,6 +10,7 @@
 #include "http/completion_sinks.h"
 #include "http/exchange.h"
 #include "http/http_server.h"
+#include "http/turnstile.h"
 #include "http/worker_pool.h"
 
 namespace gogrid {
@@ -19,7 +20,7 @@ namespace gogrid {
 // them.
 class CompletionRoutes {
  public:
-  CompletionRoutes(const HttpOptions& options, Completions& completions);
+  CompletionRoutes(const HttpOptions& options, const HttpServices& services);
 
   // On the connection's thread; does not block it.
   void handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,
@@ -31,6 +32,9 @@ class CompletionRoutes {
  private:
   struct Job;
 
+  void admit(const std::shared_ptr<Job>& job);
+  void await_turn(const std::shared_ptr<Job>& job, RateGate::Wait turn);
+  void prepare(const std::shared_ptr<Job>& job);
   void run(Job& job);
   Status prepare_and_start(Job& job);
   SinkContext context_of(Job& job, const CompletionRequest& parsed);
@@ -39,10 +43,13 @@ class CompletionRoutes {
 
   const HttpOptions options_;
   Completions& completions_;
+  const PolicyStore& policies_;
+  RateGate& turns_;
   Gate gate_;
   ByteBudget bodies_;
-  WorkerPool large_bodies_;  // these two last: their threads end first
+  WorkerPool large_bodies_;  // these three last: their threads end first
   WorkerPool workers_;
+  Turnstile turnstile_;
 };
 
 }  // namespace gogrid

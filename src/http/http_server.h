@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "obs/metrics.h"
 #include "resource/policy_store.h"
+#include "resource/rate_gate.h"
 #include "service/completion_service.h"
 #include "service/resource_service.h"
 #include "service/status_service.h"
@@ -42,6 +43,7 @@ struct HttpServices {
   EngineRegistry* engines = nullptr;
   Governor* governor = nullptr;
   PolicyStore* policies = nullptr;
+  RateGate* gate = nullptr;  // of min_request_interval_ms
   const ResourceService* resources = nullptr;
   Metrics* metrics = nullptr;
 };

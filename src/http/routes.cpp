@@ -89,7 +89,7 @@ Routes::Routes(const HttpOptions& options, const HttpServices& services,
                std::shared_ptr<ConnectionGuard> guard)
     : services_(services),
       guard_(std::move(guard)),
-      completions_(options, *services.completions),
+      completions_(options, services),
       aside_(1, kAsideQueue) {}
 
 void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {

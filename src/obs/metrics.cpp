@@ -52,6 +52,8 @@ struct Metrics::State {
       histogram("gogrid_time_to_first_token_seconds", "From submission to the first token");
   prometheus::Family<Histogram>& inter_token =
       histogram("gogrid_inter_token_seconds", "Between two tokens of a stream");
+  prometheus::Family<Histogram>& throttle_wait =
+      histogram("gogrid_throttle_wait_seconds", "From arrival to the turn at the request interval");
   prometheus::Family<Histogram>& queue_wait =
       histogram("gogrid_queue_wait_seconds", "From submission to the first step");
 };
@@ -65,6 +67,9 @@ void Metrics::count_request(std::string_view route, int http_status) {
 }
 void Metrics::count_throttled(std::string_view reason) {
   state_->throttled.Add({{"reason", std::string(reason)}}).Increment();
+}
+void Metrics::observe_throttle_wait(Duration time) {
+  state_->throttle_wait.Add({}, kTimes).Observe(seconds(time));
 }
 void Metrics::count_pause(std::string_view reason) {
   state_->pauses.Add({{"reason", std::string(reason)}}).Increment();

@@ -21,6 +21,7 @@ class Metrics {
   void count_request(std::string_view route,
                      int http_status);            // gogrid_requests_total{route,status}
   void count_throttled(std::string_view reason);  // gogrid_requests_throttled_total{reason}
+  void observe_throttle_wait(Duration time);      // gogrid_throttle_wait_seconds
   void count_tokens(std::string_view model, std::uint64_t prompt, std::uint64_t cached,
                     std::uint64_t completion);  // gogrid_tokens_total{model,kind}
   void observe_time_to_first_token(std::string_view model,

@@ -33,9 +33,11 @@ class RateGate {
   class Wait {
    public:
     Wait(Wait&& other) noexcept : gate_(std::exchange(other.gate_, nullptr)), turn_(other.turn_) {}
+    // The turn that was held is given up at once.
     Wait& operator=(Wait&& other) noexcept {
-      std::swap(gate_, other.gate_);
-      std::swap(turn_, other.turn_);
+      Wait taken(std::move(other));
+      std::swap(gate_, taken.gate_);
+      std::swap(turn_, taken.turn_);
       return *this;
     }
     ~Wait();

@@ -60,6 +60,7 @@ class TestServer {
 
   FakeCompletions completions;
   Metrics metrics;
+  RateGate gate{100};
   const TemporaryFolder state;  // of the policy
   const std::unique_ptr<PolicyStore> policies = *PolicyStore::open(
       ResourcePolicy::of(ResourceMode::kAggressive), state.path() / "policy.json");
@@ -82,6 +83,7 @@ class TestServer {
                                   .engines = &engines_,
                                   .governor = &governor_,
                                   .policies = policies.get(),
+                                  .gate = &gate,
                                   .resources = &resources_,
                                   .metrics = &metrics};
       const auto status = HttpServer::run(small_options(), services,
@@ -100,7 +102,8 @@ class TestServer {
   EngineRegistry engines_;
   Governor governor_;
   StatusService status_;
-  const ResourceService resources_{{.policies = policies.get(), .engines = &engines_}};
+  const ResourceService resources_{
+      {.policies = policies.get(), .engines = &engines_, .gate = &gate}};
   std::uint16_t port_ = 0;
   bool ended_well_ = false;
   std::jthread thread_;

@@ -170,5 +170,18 @@ TEST(RateGate, CountsAddUpAtEveryMoment) {
   EXPECT_GT(looks, 0U);
 }
 
+TEST(RateGate, AWaitThatTakesAnothersPlaceGivesItsOwnTurnUpAtOnce) {
+  RateGate gate(10);
+  const Rate rate{.interval = std::chrono::hours(1)};
+  const TimePoint now{std::chrono::hours(1)};
+  ASSERT_TRUE(gate.ask(now, rate, TimePoint::max()));
+  auto first = **gate.ask(now, rate, TimePoint::max());
+  auto second = **gate.ask(now, rate, TimePoint::max());
+  first = std::move(second);
+  EXPECT_EQ(gate.counts().waiting, 1U);
+  EXPECT_EQ(gate.counts().refused, 1U);
+  EXPECT_EQ(first.at(), now + std::chrono::hours(2));
+}
+
 }  // namespace
 }  // namespace gogrid
