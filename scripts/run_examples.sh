@@ -12,7 +12,7 @@ finish() {
 trap finish EXIT
 export GOGRID_DATA=$data
 build/release/gogrid models import models/SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m
-build/release/gogrid serve --model smollm2-135m --listen 127.0.0.1:0 > "$data/out" &
+build/release/gogrid serve --mode aggressive --model smollm2-135m --listen 127.0.0.1:0 > "$data/out" &
 server=$!
 for _ in $(seq 600); do
   grep -q '^listening on' "$data/out" && break

@@ -8,9 +8,13 @@
 #include "app/prepare.h"
 #include "app/stop_signals.h"
 #include "app/terminal.h"
+#include "device/gpu_sources.h"
+#include "device/telemetry.h"
 #include "http/http_server.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "resource/local_zone.h"
+#include "resource/machine_watch.h"
 #include "resource/policy_store.h"
 #include "resource/process_priority.h"
 #include "stage/llama_stage.h"
@@ -88,22 +92,42 @@ void warn_of(const PriorityReport& report) {
   if (!report.warning.empty()) log::warning("priority_not_set", {{"why", report.warning}});
 }
 
+// The owner's time zone; of this process's own environment.
+Result<const std::chrono::time_zone*> zone_here() { return local_zone(std::getenv("TZ")); }
+
+WatchSources watch_sources(HostLoadReader& host, Telemetry& gpus) {
+  WatchSources sources{
+      .load = {.host = [&host] { return host.read(); },
+               .gpu_of_others = [&gpus] { return gpu_of_others(*gpus.read()); }},
+      .wall_clock =
+          [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); },
+      .zone = zone_here};
+  if (auto sessions = logind_sessions({}))
+    sources.sessions = *std::move(sessions);
+  else
+    log::info("presence_not_watched", {{"why", sessions.error().message}});
+  return sources;
+}
+
 // Everything that serves, in order of start; destroyed in reverse.
 struct Server {
   Server(const Workspace& workspace_in, DeviceRegistry registry_in,
-         const PlacementOptions& placement_in, std::unique_ptr<PolicyStore> policies_in)
+         const PlacementOptions& placement_in, std::unique_ptr<PolicyStore> policies_in,
+         QuietHours quiet_hours)
       : workspace(workspace_in),
         placement(placement_in),
         policies(std::move(policies_in)),
         devices(std::move(registry_in)),
         governor(clock, &metrics),
+        watch(*policies, governor, std::move(quiet_hours), watch_sources(host, gpus), clock),
         engines(clock),
         completions(engines, governor, clock),
         status(devices, engines, governor, clock),
         resources({.policies = policies.get(),
                    .engines = &engines,
                    .gate = &gate,
-                   .priority = priority.get()}) {
+                   .priority = priority.get(),
+                   .load = [this] { return watch.load(); }}) {
     if (priority == nullptr) return;
     // Threads inherit, so that whatever starts from now on is as quiet.
     policies->listen([this](const PolicyStore::Snapshot& policy) {
@@ -119,6 +143,9 @@ struct Server {
   const DeviceRegistry devices;
   Metrics metrics;
   Governor governor;
+  HostLoadReader host;
+  Telemetry gpus{make_gpu_sources(clock), clock};
+  MachineWatch watch;
   RateGate gate{kMaxWaiting};
   EngineRegistry engines;
   CompletionService completions;
@@ -168,9 +195,13 @@ std::optional<double> loading(const EngineRegistry& engines) {
 void announce(Server& server, const ListenAddress& address) {
   {
     ProgressLine line("loading");
+    bool told = false;
     for (auto share = loading(server.engines); share && !server.stopping;
          share = loading(server.engines)) {
       line.show(*share);
+      const GovernorState governor = server.governor.state();
+      if (governor.paused && !std::exchange(told, true))
+        complain("paused (" + governor.why + "): loading ends when the pause does");
       std::this_thread::sleep_for(kLook);
     }
   }
@@ -230,7 +261,9 @@ Status serve_command(const ServeCommand& command, const CommonOptions& common) {
   const SteadyClock clock;
   GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
   GOGRID_ASSIGN_OR_RETURN(auto policies, open_policies(config, workspace));
-  Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies));
+  Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies),
+                config.quiet_hours);
+  GOGRID_RETURN_IF_ERROR(server.watch.start());
   for (const std::string& model : config.models) GOGRID_RETURN_IF_ERROR(add_model(server, model));
   return run_server(server, address, signals);
 }

@@ -8,8 +8,8 @@
 namespace gogrid {
 
 std::string_view name_of(PauseReason reason) {
-  constexpr std::array<std::string_view, kPauseReasons> kNames = {"operator", "schedule", "owner",
-                                                                  "load"};
+  constexpr std::array<std::string_view, kPauseReasons> kNames = {"operator", "schedule", "power",
+                                                                  "heat", "load"};
   return kNames[static_cast<std::size_t>(reason)];
 }
 
@@ -21,9 +21,12 @@ void Governor::pause(PauseReason reason, std::string why, std::optional<TimePoin
   settle(now);
   if (until && *until <= now) return;
   const bool was_running = !any();
-  log::info("paused", {{"reason", name_of(reason)}, {"why", why}});
-  if (metrics_ != nullptr) metrics_->count_pause(name_of(reason));
-  requests_[static_cast<std::size_t>(reason)] = Request{std::move(why), until};
+  auto& request = requests_[static_cast<std::size_t>(reason)];
+  if (!request) {
+    log::info("paused", {{"reason", name_of(reason)}, {"why", why}});
+    if (metrics_ != nullptr) metrics_->count_pause(name_of(reason));
+  }
+  request = Request{std::move(why), until};
   if (was_running) since_ = now;
   asked_ = true;
 }

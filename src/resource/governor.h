@@ -16,8 +16,8 @@
 namespace gogrid {
 
 // Who asks; the first of those who do is named.
-enum class PauseReason : std::uint8_t { kOperator, kSchedule, kOwner, kLoad };
-inline constexpr std::size_t kPauseReasons = 4;
+enum class PauseReason : std::uint8_t { kOperator, kSchedule, kPower, kHeat, kLoad };
+inline constexpr std::size_t kPauseReasons = 5;
 std::string_view name_of(PauseReason reason);  // "operator", …
 
 struct GovernorState {
@@ -34,7 +34,9 @@ class Governor {
  public:
   explicit Governor(const Clock& clock, Metrics* metrics = nullptr);
 
-  // Until then, or until resume() when empty. A time that has passed is no pause.
+  // Until then, or until resume() when empty. A time that has passed is no pause. While it is
+  // paused for that reason already it goes on with the new text and time, and counts as the same
+  // pause.
   void pause(PauseReason reason, std::string why, std::optional<TimePoint> until) EXCLUDES(mu_);
   // False when it was not paused for that reason.
   bool resume(PauseReason reason) EXCLUDES(mu_);

@@ -56,7 +56,8 @@ class ServeCrash : public ::testing::Test {
   // Two stages, so that slices are made; the answer must not depend on a choice of the planner's.
   Process serve() const {
     return Process({GOGRID_PROGRAM, "serve", "--model", "tiny", "--device", "cpu0", "--split",
-                    "0:2@cpu0,2:4@cpu0", "--context", "256", "--listen", "127.0.0.1:0"},
+                    "0:2@cpu0,2:4@cpu0", "--context", "256", "--listen", "127.0.0.1:0", "--mode",
+                    "aggressive"},
                    data());
   }
 

@@ -79,7 +79,7 @@ class ServeLimits : public ::testing::Test {
 };
 
 TEST_F(ServeLimits, AreBalancedUnlessSomebodySaysOtherwise) {
-  auto server = serve({});
+  auto server = serve({"--limit", "pause.enabled=false"});
   EXPECT_EQ(server.get("/admin/v1/policy")["mode"], "balanced");
   EXPECT_EQ(server.stop().status, 0);
 }
@@ -87,7 +87,8 @@ TEST_F(ServeLimits, AreBalancedUnlessSomebodySaysOtherwise) {
 TEST_F(ServeLimits, AFlagStandsOverTheFileAndAPersonsChangeOverBothAlsoAfterARestart) {
   std::ofstream(folder_ / "g.toml")
       << "[resources]\nmode = \"conservative\"\nmax_batch = 3\nnice = 12\n";
-  const std::vector<std::string> flags{"--config", folder_ / "g.toml", "--limit", "max_batch=5"};
+  const std::vector<std::string> flags{"--config",    folder_ / "g.toml", "--limit",
+                                       "max_batch=5", "--limit",          "pause.enabled=false"};
   {
     auto server = serve(flags);
     const Json policy = server.get("/admin/v1/policy");
@@ -154,7 +155,7 @@ std::vector<Scheduling> all_threads(pid_t process) {
 TEST_F(ServeLimits, ThePriorityIsInForceInEveryThreadAndFollowsThePolicy) {
   if (::geteuid() != 0 && ::getpriority(PRIO_PROCESS, 0) != 0) GTEST_SKIP() << "starts at nice";
   constexpr int kIdle = 5;  // SCHED_IDLE
-  auto server = serve({"--mode", "conservative"});
+  auto server = serve({"--mode", "conservative", "--limit", "pause.enabled=false"});
   auto threads = all_threads(server.id());
   EXPECT_GT(threads.size(), 5U);
   EXPECT_THAT(threads, ::testing::Each(Scheduling{15, kIdle, 3}));

@@ -33,8 +33,9 @@ class Serve : public ::testing::Test {
     return folder_ / "gogrid.toml";
   }
   std::vector<std::string> arguments(const std::vector<std::string>& more) const {
-    std::vector<std::string> all{GOGRID_PROGRAM, "serve", "--model",    model(),
-                                 "--device",     "cpu0",  "--parallel", "2"};
+    std::vector<std::string> all{GOGRID_PROGRAM, "serve",     "--model",    model(),
+                                 "--device",     "cpu0",      "--parallel", "2",
+                                 "--mode",       "aggressive"};  // other tests' load must not pause
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -163,7 +164,9 @@ TEST_F(Serve, ToldToStopBeforeItServesItEndsAtOnce) {
 TEST_F(Serve, TakesFromTheFileWhatNoFlagSays) {
   const std::string file = config("[server]\nlisten = \"127.0.0.1:0\"\nmodels = [\"" + model() +
                                   "\"]\ncontext = 128\n[[device]]\nid = \"cpu0\"\n");
-  Process server({GOGRID_PROGRAM, "serve", "--config", file, "--context", "192"}, data());
+  Process server({GOGRID_PROGRAM, "serve", "--config", file, "--context", "192", "--limit",
+                  "pause.enabled=false"},
+                 data());
   const std::string line = server.read_line();
   ASSERT_THAT(line, StartsWith("listening on http://127.0.0.1:"));
   const std::string status = ask(port_in(line), "/admin/v1/status");

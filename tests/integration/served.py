@@ -12,7 +12,7 @@ class Served:
     def __init__(self, *options):
         self.data = tempfile.TemporaryDirectory(prefix="gogrid-test-")
         self.log = open(os.path.join(self.data.name, "log"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen([PROGRAM, "serve", "--model", MODEL, "--listen", "127.0.0.1:0", "--data-dir",
+        self.process = subprocess.Popen([PROGRAM, "serve", "--mode", "aggressive", "--model", MODEL, "--listen", "127.0.0.1:0", "--data-dir",
                                          self.data.name, *options], stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
