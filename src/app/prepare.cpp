@@ -1,6 +1,7 @@
 #include "app/prepare.h"
 
 #include <algorithm>
+#include <map>
 
 #include "app/terminal.h"
 #include "device/device_selection.h"
@@ -10,6 +11,9 @@
 #include "model/model_profile.h"
 #include "obs/log.h"
 #include "placement/planner.h"
+#include "resource/memory_caps.h"
+#include "resource/policy_store.h"
+#include "stage/stage_leases.h"
 
 namespace gogrid {
 namespace {
@@ -39,9 +43,49 @@ std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOp
   return devices;
 }
 
+Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
+  return prepared.split.empty()
+             ? plan_stages(prepared.profile, budgets, prepared.question)
+             : plan_by_hand(prepared.profile, budgets, prepared.question, prepared.split);
+}
+
+// What is free on each device now, by its id.
+std::map<std::string, Bytes> free_now(const PreparedModel& prepared,
+                                      const DeviceRegistry& registry) {
+  std::vector<Device> devices;
+  for (const Device& device : prepared.devices) {
+    if (auto found = registry.find(device.id)) devices.push_back(*std::move(found));
+  }
+  const std::vector<Bytes> memory = plannable_memory(devices);
+  std::map<std::string, Bytes> result;
+  for (std::size_t i = 0; i < devices.size(); ++i) result[devices[i].id] = memory[i];
+  return result;
+}
+
+// "; caps: cpu0 5.6 GiB (2.0 GiB held)".
+std::string caps_text(const MemoryLedger& ledger) {
+  std::string text;
+  for (const DeviceMemory& memory : ledger.list()) {
+    text += (text.empty() ? "; caps (max_device_memory): " : ", ") + memory.device + ' ' +
+            format_bytes(memory.cap) + " (" + format_bytes(memory.held) + " held)";
+  }
+  return text;
+}
+
+std::vector<MemoryRequest> requests_of(const Plan& plan) {
+  std::vector<StageNeed> needs;
+  for (const PlannedStage& stage : plan.stages) needs.push_back({stage.device, stage.memory});
+  return memory_requests(plan.model, needs);
+}
+
 }  // namespace
 
-Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
+MemoryLedger& process_wide_ledger() {
+  static MemoryLedger* const ledger = std::make_unique<MemoryLedger>().release();
+  return *ledger;
+}
+
+Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model) {
   PreparedModel prepared;
@@ -50,7 +94,9 @@ Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegi
     GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, line.bytes()));
   }
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
-  GOGRID_ASSIGN_OR_RETURN(const ModelProfile profile, read_profile(file));
+  GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
+  prepared.question = question_of(prepared.source, prepared.profile, placement);
+  prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
   SliceCache slices(workspace.slices(), kSliceCapacity);
   ProgressLine line("measuring devices for " + prepared.source.name);
@@ -60,14 +106,55 @@ Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegi
     log::info("calibration", {{"model", prepared.source.name}, {"note", text}});
   };
   GOGRID_ASSIGN_OR_RETURN(
-      const auto budgets,
-      calibrate(file, profile, prepared.source.digest, prepared.devices, factory, slices,
-                workspace.measurements(), SteadyClock(), note));
-  const PlanQuestion question = question_of(prepared.source, profile, placement);
-  auto plan = placement.split.empty() ? plan_stages(profile, budgets, question)
-                                      : plan_by_hand(profile, budgets, question, placement.split);
-  if (!plan) return std::unexpected(std::move(plan).error());
-  prepared.plan = *std::move(plan);
+      prepared.budgets,
+      calibrate(file, prepared.profile, prepared.source.digest, prepared.devices, factory, slices,
+                workspace.measurements(), SteadyClock(), note, &process_wide_ledger()));
+  return prepared;
+}
+
+Result<Plan> plan_without_caps(const PreparedModel& prepared) {
+  return plan_within(prepared, prepared.budgets);
+}
+
+Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
+                      const MemoryLedger& ledger) {
+  const std::map<std::string, Bytes> free = free_now(prepared, registry);
+  std::vector<DeviceBudget> now = prepared.budgets;
+  std::vector<DeviceBudget> alone = prepared.budgets;  // were nobody else here
+  const std::vector<DeviceMemory> accounts = ledger.list();
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    const auto account = std::ranges::find(accounts, now[i].id, &DeviceMemory::device);
+    const auto found = free.find(now[i].id);
+    if (account == accounts.end() || found == free.end()) {
+      now[i].memory = alone[i].memory = 0;
+      continue;
+    }
+    const auto [id, cap, held, holders] = *account;
+    now[i].memory = std::min(found->second, cap - std::min(cap, held));
+    alone[i].memory = std::min(checked_add(found->second, held).value_or(UINT64_MAX), cap);
+  }
+  auto plan = plan_within(prepared, now);
+  if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
+  auto plan_alone = plan_within(prepared, alone);
+  if (!plan_alone) {
+    plan_alone.error().message += caps_text(ledger);
+    return plan_alone;
+  }
+  GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
+  // The ledger has room, but the devices have nothing free: others than GoGrid hold it.
+  return fail(ErrorCode::kExhausted, plan.error().message);
+}
+
+Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
+                                    StageFactory& factory, const PlacementOptions& placement,
+                                    std::string_view model) {
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto policies,
+      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
+  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
+                          measure_model(workspace, registry, factory, placement, model));
+  GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, registry, process_wide_ledger()));
   return prepared;
 }
 
@@ -83,6 +170,7 @@ TextEngineOptions engine_options(const Workspace& workspace, const PreparedModel
   options.slice_capacity = kSliceCapacity;
   options.deterministic = placement.deterministic;
   options.metrics = metrics;
+  options.ledger = &process_wide_ledger();
   return options;
 }
 

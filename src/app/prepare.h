@@ -10,21 +10,45 @@
 #include "cli/options.h"
 #include "device/device_registry.h"
 #include "engine/text_engine.h"
-#include "placement/plan.h"
+#include "model/model_profile.h"
+#include "placement/planner.h"
+#include "resource/memory_ledger.h"
 #include "stage/stage.h"
 
 namespace gogrid {
 
+// Everything that planning takes; measured once, planned as often as memory comes and goes.
 struct PreparedModel {
   ModelSource source;
-  Plan plan;
+  ModelProfile profile;
+  PlanQuestion question;
+  std::vector<StageChoice> split;     // by hand; empty: the planner decides
+  std::vector<DeviceBudget> budgets;  // their memory as it was then, without caps
+  Plan plan;                          // prepare_model() only
   std::vector<Device> devices;
   std::vector<std::string> notes;  // how each device was measured, or why it was left out
 };
 
-// Measures devices that were not measured for this model yet (a second or two each), then plans;
-// says on a terminal what takes long. kDoesNotFit and kUnsupported say what is short, and what
-// would work.
+// The one ledger of the process. Never destroyed: it outlives even stages that hang and were left
+// behind.
+MemoryLedger& process_wide_ledger();
+
+// Measures devices that were not measured for this model yet (a second or two each), within the
+// caps of the ledger; says on a terminal what takes long. `plan` stays empty.
+Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
+                                    StageFactory& factory, const PlacementOptions& placement,
+                                    std::string_view model);
+
+// A plan that the ledger grants now, within what is free now.
+//   kExhausted   fits under the caps, but others hold the memory: the ledger's words
+//   kDoesNotFit  not under these caps; what is short, and what would fit
+Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
+                      const MemoryLedger& ledger);
+// As if there were no caps, and nothing else had been loaded since.
+Result<Plan> plan_without_caps(const PreparedModel& prepared);
+
+// For commands that run a model once: both, under the policy of the data folder (people's changes,
+// over the balanced mode). kDoesNotFit and kUnsupported say what is short, and what would work.
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model);

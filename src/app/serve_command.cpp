@@ -15,6 +15,7 @@
 #include "obs/metrics.h"
 #include "resource/local_zone.h"
 #include "resource/machine_watch.h"
+#include "resource/memory_caps.h"
 #include "resource/policy_store.h"
 #include "resource/process_priority.h"
 #include "stage/llama_stage.h"
@@ -120,14 +121,19 @@ struct Server {
         devices(std::move(registry_in)),
         governor(clock, &metrics),
         watch(*policies, governor, std::move(quiet_hours), watch_sources(host, gpus), clock),
-        engines(clock),
+        engines(clock, &ledger),
         completions(engines, governor, clock),
         status(devices, engines, governor, clock),
         resources({.policies = policies.get(),
                    .engines = &engines,
                    .gate = &gate,
+                   .ledger = &ledger,
                    .priority = priority.get(),
                    .load = [this] { return watch.load(); }}) {
+    policies->listen([this, whole = devices.devices()](const PolicyStore::Snapshot& policy) {
+      set_caps(ledger, whole, *policy);
+      engines.look();
+    });
     if (priority == nullptr) return;
     // Threads inherit, so that whatever starts from now on is as quiet.
     policies->listen([this](const PolicyStore::Snapshot& policy) {
@@ -141,6 +147,7 @@ struct Server {
   const std::unique_ptr<ProcessPriority> priority = make_priority();
   const std::unique_ptr<PolicyStore> policies;
   const DeviceRegistry devices;
+  MemoryLedger& ledger = process_wide_ledger();
   Metrics metrics;
   Governor governor;
   HostLoadReader host;
@@ -160,12 +167,10 @@ StageFactory& process_wide_factory() {
   return *factory;
 }
 
-// What can be found wrong before serving is: the file, its meaning, the plan. Loading goes on in
-// the background.
-Status add_model(Server& server, const std::string& model) {
-  GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
-                          prepare_model(server.workspace, server.devices, process_wide_factory(),
-                                        server.placement, model));
+// Planned anew at each load: what is granted then is what the caps and the others leave.
+Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel prepared,
+                                               const LoadProgress& progress, std::stop_token stop) {
+  GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, server.devices, server.ledger));
   for (const std::string& reason : prepared.plan.why) {
     log::info("plan", {{"model", prepared.source.name}, {"why", reason}});
   }
@@ -173,10 +178,41 @@ Status add_model(Server& server, const std::string& model) {
       engine_options(server.workspace, prepared, server.placement, &server.metrics);
   options.governor = &server.governor;
   options.policies = server.policies.get();
-  return server.engines.add(
-      options.model, [options, &server](const LoadProgress& progress, std::stop_token stop) {
-        return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
-      });
+  return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
+}
+
+bool is_for_memory(const Error& error) {
+  return error.code == ErrorCode::kDoesNotFit || error.code == ErrorCode::kExhausted;
+}
+
+Status add_model(Server& server, PreparedModel prepared) {
+  const std::string name = prepared.source.name;
+  return server.engines.add(name, [prepared = std::move(prepared), &server](
+                                      const LoadProgress& progress, std::stop_token stop) {
+    auto engine = load_model(server, prepared, progress, stop);
+    if (!engine && is_for_memory(engine.error())) {
+      server.metrics.count_memory_refusal(prepared.source.name);
+    }
+    return engine;
+  });
+}
+
+// What can be found wrong before serving is: the file, its meaning, a plan for all the memory there
+// is. All are measured before the first is loaded, in the background: alone on their devices. What
+// only the caps forbid is a status of the model, since they may change.
+Status add_models(Server& server, std::span<const std::string> models) {
+  std::vector<PreparedModel> all;
+  for (const std::string& model : models) {
+    GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
+                            measure_model(server.workspace, server.devices, process_wide_factory(),
+                                          server.placement, model));
+    GOGRID_RETURN_IF_ERROR(plan_without_caps(prepared));
+    all.push_back(std::move(prepared));
+  }
+  for (PreparedModel& prepared : all) {
+    GOGRID_RETURN_IF_ERROR(add_model(server, std::move(prepared)));
+  }
+  return {};
 }
 
 // The share of all loading that is done; empty when none is going on.
@@ -264,7 +300,7 @@ Status serve_command(const ServeCommand& command, const CommonOptions& common) {
   Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies),
                 config.quiet_hours);
   GOGRID_RETURN_IF_ERROR(server.watch.start());
-  for (const std::string& model : config.models) GOGRID_RETURN_IF_ERROR(add_model(server, model));
+  GOGRID_RETURN_IF_ERROR(add_models(server, config.models));
   return run_server(server, address, signals);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "base/nearest.h"
+#include "engine/memory_pressure.h"
 #include "obs/log.h"
 
 namespace gogrid {
@@ -21,6 +22,17 @@ constexpr Duration kLookInterval = std::chrono::milliseconds(200);
 constexpr std::chrono::milliseconds kRetryAfter{2000};
 // An engine that served so long has its tries back: a fault a month is no reason to give up.
 constexpr Duration kHealthyAfter = std::chrono::minutes(1);
+// Between two tries for memory: what one of them gives back is room that grew for another.
+constexpr Duration kMemoryInterval = std::chrono::seconds(1);
+
+bool is_for_memory(ErrorCode code) {
+  return code == ErrorCode::kExhausted || code == ErrorCode::kDoesNotFit;
+}
+
+bool is_idle(const TextEngine& engine) {
+  const BatcherStatus status = engine.status();
+  return status.running + status.waiting + status.held == 0;
+}
 
 }  // namespace
 
@@ -32,14 +44,18 @@ std::string_view name_of(ModelState state) {
       return "ready";
     case ModelState::kFailed:
       return "failed";
+    case ModelState::kLeaving:
+      return "leaving";
+    case ModelState::kUnloaded:
+      return "unloaded";
   }
   return "failed";
 }
 
 class EngineRegistry::Impl {
  public:
-  explicit Impl(const Clock& clock)
-      : clock_(clock), thread_([this](std::stop_token stop) { run(stop); }) {}
+  Impl(const Clock& clock, const MemoryLedger* ledger)
+      : clock_(clock), ledger_(ledger), thread_([this](std::stop_token stop) { run(stop); }) {}
 
   ~Impl() {
     thread_.request_stop();
@@ -89,6 +105,8 @@ class EngineRegistry::Impl {
                                [](const auto& e) { return e->status.state == ModelState::kReady; });
   }
 
+  void look() { changed_.notify_all(); }
+
   void drain(TimePoint deadline) {
     thread_.request_stop();
     changed_.notify_all();
@@ -105,18 +123,29 @@ class EngineRegistry::Impl {
     bool wanted = true;  // to be loaded at `due`
     TimePoint due;
     TimePoint ready_since;
+    // Of the ledger, when memory was refused or given back; empty: it does not wait for memory.
+    std::optional<std::uint64_t> growth;
+    TimePoint refused;
+    bool gave_back = false;  // was ready once: what is refused it now is not refused for ever
   };
 
   static Error not_ready(const ModelStatus& status) {
-    Error error{.code = ErrorCode::kUnavailable,
-                .message = {},
-                .param = "model",
-                .retry_after = kRetryAfter};
-    if (status.state == ModelState::kLoading) {
-      error.message = "model '" + status.name +
-                      "' is loading: " + std::to_string(std::lround(status.progress * 100)) + " %";
-    } else {
-      error.message = "model '" + status.name + "' has failed: " + status.why;
+    Error error{.code = status.code, .message = {}, .param = "model", .retry_after = kRetryAfter};
+    const std::string model = "model '" + status.name + "' ";
+    switch (status.state) {
+      case ModelState::kLoading:
+        error.code = ErrorCode::kUnavailable;
+        error.message =
+            model + "is loading: " + std::to_string(std::lround(status.progress * 100)) + " %";
+        break;
+      case ModelState::kLeaving:
+      case ModelState::kUnloaded:
+        error.message = model + status.why;
+        break;
+      case ModelState::kFailed:
+      case ModelState::kReady:
+        error.message = model + "has failed: " + status.why;
+        break;
     }
     return error;
   }
@@ -147,6 +176,8 @@ class EngineRegistry::Impl {
     MutexLock lock(mu_);
     if (stop.stop_requested()) return nullptr;
     notice_failures();
+    if (ledger_ != nullptr) notice_caps();
+    if (!retired_.empty()) return nullptr;
     for (const auto& entry : entries_) {
       if (entry->wanted && entry->due <= clock_.now()) return entry.get();
     }
@@ -156,12 +187,62 @@ class EngineRegistry::Impl {
 
   void notice_failures() REQUIRES(mu_) {
     for (const auto& entry : entries_) {
-      if (entry->status.state != ModelState::kReady) continue;
+      if (entry->status.engine == nullptr) continue;
       const auto failure = entry->status.engine->failure();
       if (!failure) continue;
       if (clock_.now() - entry->ready_since >= kHealthyAfter) entry->reloads = 0;
       schedule_reload(*entry, *failure);
     }
+  }
+
+  // Who must leave does, or is told to; who need not any more, or waited for memory, is wanted.
+  void notice_caps() REQUIRES(mu_) {
+    const std::vector<DeviceMemory> accounts = ledger_->list();
+    std::vector<LoadedModel> models;
+    for (const auto& entry : entries_) {
+      const auto& engine = entry->status.engine;
+      if (engine != nullptr) models.push_back({entry->status.name, is_idle(*engine)});
+    }
+    const std::vector<std::string> leaving = choose_leaving(accounts, models);
+    const std::string excess = excess_text(accounts);
+    for (const auto& entry : entries_) {
+      if (std::ranges::contains(leaving, entry->status.name)) {
+        leave(*entry, excess);
+      } else if (entry->status.state == ModelState::kLeaving) {
+        entry->status.state = ModelState::kReady;
+        entry->status.why.clear();
+        log::info("model_stays", {{"model", entry->status.name}});
+      }
+      want_again(*entry);
+    }
+  }
+
+  // Whoever found the engine may still be about to send it a request: then it is not let go yet.
+  // From here on nobody finds it, so the last one who has it is this entry.
+  void leave(Entry& entry, const std::string& excess) REQUIRES(mu_) {
+    if (entry.status.state == ModelState::kReady) {
+      log::warning("model_leaving", {{"model", entry.status.name}, {"why", excess}});
+      entry.status.state = ModelState::kLeaving;
+      entry.status.code = ErrorCode::kExhausted;
+    }
+    entry.status.why = "gives its memory back once its streams have ended: " + excess;
+    if (entry.status.engine.use_count() != 1 || !is_idle(*entry.status.engine)) return;
+    log::warning("model_unloaded", {{"model", entry.status.name}, {"why", excess}});
+    retired_.push_back(std::move(entry.status.engine));
+    entry.status.engine.reset();
+    entry.status.state = ModelState::kUnloaded;
+    entry.status.why = "gave its memory back: " + excess;
+    entry.gave_back = true;
+    // Before it is given back: a cap that grows meanwhile is not missed, and one try is in vain.
+    entry.growth = ledger_->growth();
+    entry.refused = clock_.now();
+  }
+
+  void want_again(Entry& entry) REQUIRES(mu_) {
+    if (!entry.growth || *entry.growth == ledger_->growth() || entry.wanted) return;
+    entry.wanted = true;
+    entry.reloads = 0;
+    entry.due = std::max(clock_.now(), entry.refused + kMemoryInterval);
   }
 
   void schedule_reload(Entry& entry, const Error& why) REQUIRES(mu_) {
@@ -170,6 +251,7 @@ class EngineRegistry::Impl {
                                 {"reloads", std::int64_t{entry.reloads}}});
     entry.status.state = ModelState::kFailed;
     entry.status.why = why.message;
+    entry.status.code = is_for_memory(why.code) ? why.code : ErrorCode::kUnavailable;
     // Destroying an engine joins its threads: not under the lock.
     if (entry.status.engine != nullptr) retired_.push_back(std::move(entry.status.engine));
     entry.status.engine.reset();
@@ -180,10 +262,24 @@ class EngineRegistry::Impl {
     ++entry.reloads;
   }
 
+  // While no room has grown, what was refused would be again. If some did meanwhile, it may have
+  // been what the load itself gave back: a few tries tell.
+  void wait_for_memory(Entry& entry, std::uint64_t growth_before) REQUIRES(mu_) {
+    entry.growth = ledger_->growth();
+    entry.refused = clock_.now();
+    entry.wanted = entry.growth != growth_before && entry.reloads <= kMaxReloads;
+    if (!entry.gave_back) return;
+    entry.status.state = ModelState::kUnloaded;
+    entry.status.code = ErrorCode::kExhausted;
+    entry.status.why = "gave its memory back, and gets none: " + entry.status.why;
+  }
+
   void load(Entry& entry, const std::stop_token& stop) {
+    const std::uint64_t growth = ledger_ != nullptr ? ledger_->growth() : 0;
     {
       MutexLock lock(mu_);
       entry.wanted = false;
+      entry.growth.reset();
       entry.status.state = ModelState::kLoading;
       entry.status.progress = 0.0;
     }
@@ -193,9 +289,14 @@ class EngineRegistry::Impl {
     };
     auto engine = load_safely(entry.loader, progress, stop);
     MutexLock lock(mu_);
-    if (!engine) return schedule_reload(entry, engine.error());
+    if (!engine) {
+      schedule_reload(entry, engine.error());
+      if (ledger_ != nullptr && is_for_memory(engine.error().code)) wait_for_memory(entry, growth);
+      return;
+    }
     if (stop.stop_requested()) return retired_.push_back(*std::move(engine));  // nobody drains it
     entry.ready_since = clock_.now();
+    entry.gave_back = false;
     entry.status.engine = *std::move(engine);
     entry.status.state = ModelState::kReady;
     entry.status.progress = 1.0;
@@ -216,6 +317,7 @@ class EngineRegistry::Impl {
   }
 
   const Clock& clock_;
+  const MemoryLedger* const ledger_;
   mutable Mutex mu_;
   CondVar changed_;
   std::vector<std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
@@ -223,7 +325,8 @@ class EngineRegistry::Impl {
   std::jthread thread_;  // last: uses all of the above
 };
 
-EngineRegistry::EngineRegistry(const Clock& clock) : impl_(std::make_unique<Impl>(clock)) {}
+EngineRegistry::EngineRegistry(const Clock& clock, const MemoryLedger* ledger)
+    : impl_(std::make_unique<Impl>(clock, ledger)) {}
 EngineRegistry::~EngineRegistry() = default;
 Status EngineRegistry::add(std::string name, EngineLoader loader) {
   return impl_->add(std::move(name), std::move(loader));
@@ -233,6 +336,7 @@ Result<std::shared_ptr<TextEngine>> EngineRegistry::find(std::string_view name) 
 }
 std::vector<ModelStatus> EngineRegistry::list() const { return impl_->list(); }
 bool EngineRegistry::ready() const { return impl_->ready(); }
+void EngineRegistry::look() { impl_->look(); }
 void EngineRegistry::drain(TimePoint deadline) { impl_->drain(deadline); }
 
 }  // namespace gogrid

@@ -42,6 +42,8 @@ struct Metrics::State {
       counter("gogrid_preemptions_total", "Sequences that gave up their KV space and began again");
   prometheus::Family<prometheus::Counter>& pauses =
       counter("gogrid_pauses_total", "Times that work was paused, by reason");
+  prometheus::Family<prometheus::Counter>& memory_refusals =
+      counter("gogrid_vram_limit_errors_total", "Loads refused for the memory they would take");
   prometheus::Family<prometheus::Gauge>& streams =
       gauge("gogrid_streams", "Sequences running and waiting");
   prometheus::Family<prometheus::Gauge>& stage_busy =
@@ -110,6 +112,10 @@ void Metrics::set_stage(std::string_view model, std::string_view device, std::st
 }
 void Metrics::count_preemption(std::string_view model, std::uint64_t by) {
   state_->preemptions.Add({{"model", std::string(model)}}).Increment(static_cast<double>(by));
+}
+
+void Metrics::count_memory_refusal(std::string_view model) {
+  state_->memory_refusals.Add({{"model", std::string(model)}}).Increment();
 }
 
 std::string Metrics::expose() const {

@@ -37,6 +37,9 @@ class Metrics {
   void count_preemption(std::string_view model,
                         std::uint64_t by);  // gogrid_preemptions_total{model}
 
+  // A model that was not loaded because of the memory it would take.
+  void count_memory_refusal(std::string_view model);  // gogrid_vram_limit_errors_total{model}
+
   // Text exposition format 0.0.4.
   std::string expose() const;
 

@@ -35,9 +35,13 @@ struct Candidate {
   Prediction predicted;
 };
 
-std::string ids_of(std::span<const DeviceBudget> devices) {
+// "cpu0 (5.6 GiB), vulkan0 (3.8 GiB)".
+std::string memories_of(std::span<const DeviceBudget> devices) {
   std::string text;
-  for (const DeviceBudget& device : devices) text += (text.empty() ? "" : ", ") + device.id;
+  for (const DeviceBudget& device : devices) {
+    text +=
+        std::format("{}{} ({})", text.empty() ? "" : ", ", device.id, format_bytes(device.memory));
+  }
   return text;
 }
 
@@ -120,12 +124,12 @@ std::unexpected<Error> does_not_fit(const ModelProfile& profile,
       profile.allowed_cuts.empty()
           ? std::format(" (it runs as one stage: {})", profile.one_stage_why)
           : std::string();
-  return refuse(
-      ErrorCode::kDoesNotFit,
-      std::format("{} with {} sequences of {} tokens within the memory of {}: short by "
-                  "{} bytes ({}){}; {}",
-                  question.model, question.parallel, question.context, ids_of(devices), shortfall,
-                  format_bytes(shortfall), one_stage, what_would_fit(profile, devices, question)));
+  return refuse(ErrorCode::kDoesNotFit,
+                std::format("{} with {} sequences of {} tokens within the memory of {}: short by "
+                            "{} bytes ({}){}; {}",
+                            question.model, question.parallel, question.context,
+                            memories_of(devices), shortfall, format_bytes(shortfall), one_stage,
+                            what_would_fit(profile, devices, question)));
 }
 
 // --- the choice

@@ -22,8 +22,9 @@ namespace gogrid {
 // model.
 struct DeviceBudget {
   std::string id;
-  Bytes memory = 0;  // what may be planned; min(budget, free). "Unknown" is the caller's to resolve
-  double call_ms = 0.0;         // fixed cost of a step, however many layers
+  Bytes memory = 0;      // what may be planned: min(budget, free, room under its cap). "Unknown"
+                         // is the caller's to resolve
+  double call_ms = 0.0;  // fixed cost of a step, however many layers
   double layer_read_ms = 0.0;   // w of one layer: reading its weights once
   double layer_row_ms = 0.0;    // c of one layer: one more row
   double head_read_ms = 0.0;    // w of the head (last stage)

@@ -1,0 +1,190 @@
+// Models that leave and return as caps change. Each holds 1110 bytes of cpu0 (FakeStage).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/engine_registry.h"
+#include "support/eventually.h"
+#include "support/manual_clock.h"
+#include "support/recording_sink.h"
+#include "support/tiny_engine.h"
+
+namespace gogrid {
+namespace {
+
+using testing::eventually;
+using testing::FakeStageFactory;
+using ::testing::HasSubstr;
+using testing::Latch;
+using testing::ManualClock;
+using testing::RecordingSink;
+using testing::TinyEngine;
+
+constexpr Bytes kTaken = 1110;
+
+class RegistryMemory : public ::testing::Test {
+ protected:
+  RegistryMemory() { ledger_.set_cap("cpu0", 10 * kTaken); }
+
+  void add(const std::string& name) {
+    TextEngineOptions options = tiny_.options();
+    options.model = name;
+    for (Device& device : options.devices) device.id = "cpu0";
+    options.plan.stages[0].device = "cpu0";
+    options.plan.stages[0].memory.weights = kTaken;
+    options.ledger = &ledger_;
+    ASSERT_TRUE(
+        registry_.add(name, [this, options](const LoadProgress& progress, std::stop_token stop) {
+          ++loads_;
+          return TinyEngine::load(options, factory_, clock_, progress, stop);
+        }));
+  }
+  void set_cap(Bytes cap) {
+    ledger_.set_cap("cpu0", cap);
+    registry_.look();
+  }
+  bool comes_to(std::size_t index, ModelState state) {
+    return eventually([&] { return registry_.list().at(index).state == state; });
+  }
+  Bytes held() const { return ledger_.list().front().held; }
+  // A stream that hangs in its first step.
+  std::shared_ptr<RecordingSink> start(const std::string& model) {
+    hangs_ = true;
+    auto sink = std::make_shared<RecordingSink>();
+    Submission submission{.request = {}, .sink = sink};
+    submission.request.prompt = {1, 2};
+    submission.request.max_tokens = 5;
+    EXPECT_TRUE(registry_.find(model).value()->generate(std::move(submission)));
+    return sink;
+  }
+  void let_go() {
+    hangs_ = false;
+    latch_->open();
+  }
+
+  const TinyEngine tiny_;
+  const std::shared_ptr<Latch> latch_ = std::make_shared<Latch>();
+  std::atomic<bool> hangs_ = false;
+  std::atomic<int> loads_ = 0;
+  MemoryLedger ledger_;
+  ManualClock clock_;
+  FakeStageFactory factory_{{.script = [this](testing::FakeCall& call) {
+    if (hangs_) call.hang = latch_;
+  }}};
+  EngineRegistry registry_{clock_, &ledger_};
+};
+
+TEST_F(RegistryMemory, AnIdleModelLeavesWhenItsCapShrinksAndReturnsWhenItGrows) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  set_cap(kTaken - 1);
+  ASSERT_TRUE(comes_to(0, ModelState::kUnloaded));
+  ASSERT_TRUE(eventually([&] { return held() == 0; }));
+  const auto refused = registry_.find("a");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kExhausted);
+  EXPECT_TRUE(refused.error().retry_after);
+  EXPECT_THAT(refused.error().message, HasSubstr("cap 1.1 KiB"));
+  set_cap(kTaken);
+  clock_.advance(std::chrono::seconds(1));
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  EXPECT_TRUE(registry_.list()[0].why.empty());
+}
+
+TEST_F(RegistryMemory, OnlySoManyLeaveAsMust) {
+  add("a");
+  add("b");
+  ASSERT_TRUE(comes_to(1, ModelState::kReady));
+  set_cap(kTaken);
+  ASSERT_TRUE(eventually([&] { return held() == kTaken; }));
+  clock_.advance(std::chrono::hours(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // longer than it looks away
+  int ready = 0;
+  for (const ModelStatus& model : registry_.list()) ready += model.state == ModelState::kReady;
+  EXPECT_EQ(ready, 1);
+  EXPECT_LE(loads_, 3);  // one try in vain
+}
+
+TEST_F(RegistryMemory, ABusyModelEndsItsStreamsTakesNoNewOnesAndThenLeaves) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  const auto sink = start("a");
+  set_cap(0);
+  ASSERT_TRUE(comes_to(0, ModelState::kLeaving));
+  const auto refused = registry_.find("a");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kExhausted);
+  EXPECT_THAT(refused.error().message, HasSubstr("streams"));
+  EXPECT_EQ(held(), kTaken);
+  let_go();
+  ASSERT_TRUE(sink->wait_for_end());
+  EXPECT_FALSE(sink->error());
+  ASSERT_TRUE(comes_to(0, ModelState::kUnloaded));
+  ASSERT_TRUE(eventually([&] { return held() == 0; }));
+}
+
+TEST_F(RegistryMemory, WhoeverFoundTheEngineMayStillUseIt) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  auto found = registry_.find("a").value();
+  set_cap(0);
+  ASSERT_TRUE(comes_to(0, ModelState::kLeaving));
+  auto sink = std::make_shared<RecordingSink>();
+  Submission submission{.request = {}, .sink = sink};
+  submission.request.prompt = {1, 2};
+  submission.request.max_tokens = 5;
+  EXPECT_TRUE(found->generate(std::move(submission)));
+  found.reset();
+  ASSERT_TRUE(sink->wait_for_end());
+  EXPECT_FALSE(sink->error());
+  EXPECT_TRUE(comes_to(0, ModelState::kUnloaded));
+}
+
+TEST_F(RegistryMemory, ABusyModelStaysWhenTheCapGrowsInTime) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  const auto sink = start("a");
+  set_cap(0);
+  ASSERT_TRUE(comes_to(0, ModelState::kLeaving));
+  set_cap(kTaken);
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  let_go();
+  ASSERT_TRUE(sink->wait_for_end());
+  EXPECT_TRUE(registry_.find("a"));
+  EXPECT_EQ(loads_, 1);
+}
+
+TEST_F(RegistryMemory, WhatNeverFitsAndWhatDoesNotFitNowAreDifferentAnswers) {
+  ledger_.set_cap("cpu0", kTaken);
+  add("a");
+  add("b");
+  ASSERT_TRUE(comes_to(1, ModelState::kFailed));
+  EXPECT_EQ(registry_.find("b").error().code, ErrorCode::kExhausted);
+  EXPECT_THAT(registry_.find("b").error().message, HasSubstr("weights of a"));
+  EXPECT_TRUE(registry_.find("a"));
+  ledger_.set_cap("never", 0);
+  TextEngineOptions options = tiny_.options();
+  options.plan.stages[0].device = "never";
+  options.plan.stages[0].memory.weights = 1;
+  for (Device& device : options.devices) device.id = "never";
+  options.ledger = &ledger_;
+  ASSERT_TRUE(registry_.add("c", [this, options](const LoadProgress& progress, std::stop_token s) {
+    return TinyEngine::load(options, factory_, clock_, progress, s);
+  }));
+  ASSERT_TRUE(comes_to(2, ModelState::kFailed));
+  EXPECT_EQ(registry_.find("c").error().code, ErrorCode::kDoesNotFit);
+}
+
+TEST_F(RegistryMemory, AModelThatWasRefusedLoadsOnceThereIsRoom) {
+  ledger_.set_cap("cpu0", kTaken);
+  add("a");
+  add("b");
+  ASSERT_TRUE(comes_to(1, ModelState::kFailed));
+  clock_.advance(std::chrono::hours(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // longer than it looks away
+  EXPECT_EQ(loads_, 2);
+  set_cap(2 * kTaken);
+  EXPECT_TRUE(comes_to(1, ModelState::kReady));
+}
+
+}  // namespace
+}  // namespace gogrid
