@@ -9,11 +9,16 @@ MODEL = os.environ["GOGRID_TEST_MODEL"]
 
 
 class Served:
-    def __init__(self, *options):
+    def __init__(self, *options, on_start=None):
+        """on_start: told the process's id before it is waited for."""
         self.data = tempfile.TemporaryDirectory(prefix="gogrid-test-")
         self.log = open(os.path.join(self.data.name, "log"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen([PROGRAM, "serve", "--mode", "aggressive", "--model", MODEL, "--listen", "127.0.0.1:0", "--data-dir",
-                                         self.data.name, *options], stdout=subprocess.PIPE, stderr=self.log, text=True)
+        # Aggressive: what other tests compute beside must not pause it.
+        self.process = subprocess.Popen([PROGRAM, "serve", "--mode", "aggressive", "--model", MODEL, "--listen", "127.0.0.1:0",
+                                         "--data-dir", self.data.name, *options],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        if on_start:
+            on_start(self.process.pid)
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):
             self.log.seek(0)
