@@ -42,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const gogrid::DrmUser& user : scan.users) {
     const auto use = usage.use_of(user.client.pci_address);
     require(use.has_value(), "two looks tell something");
-    require(use->everybody <= gogrid::kWholeMillionths, "no more than the whole");
+    require(use->everybody.millionths() <= gogrid::Share::kWhole, "no more than the whole");
     require(use->own <= use->everybody && use->others <= use->everybody, "parts of everybody's");
   }
   return 0;
