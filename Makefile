@@ -6,7 +6,7 @@ GOGRID := build/release/gogrid
 DEMO := models/SmolLM2-135M-Instruct.Q4_1.gguf
 export GOGRID_TEST_MODEL := $(CURDIR)/$(DEMO)
 
-.PHONY: .venv help setup build test sanitize serve bench fuzz lint format docs
+.PHONY: .venv help setup build test checklist sanitize serve bench fuzz lint format docs
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -26,6 +26,9 @@ $(DEMO): setup
 
 test: build $(DEMO) .venv ## build and run all tests, with a small real model
 	@ctest --preset $(PRESET)
+
+checklist: build $(DEMO) .venv ## the audit's ten checks, the tests behind each, and their result
+	@scripts/checklist.py build/$(PRESET)
 
 sanitize: $(DEMO) ## all tests under address, undefined-behaviour and thread sanitizers
 	@$(MAKE) test PRESET=asan

@@ -5,6 +5,7 @@
     bench/compare.py pipeline     --model M.gguf   two stages of one core each, 8/16 streams  (row 2)
     bench/compare.py mixed-load   --model M.gguf   token gap while a long prompt arrives      (row 5)
     bench/compare.py shared-prefix --model M.gguf  time to first token, 90 % shared prompts   (row 6)
+    bench/compare.py good-guest   --model M.gguf   a build and a 10 ms timer beside queued work (row 7)
     bench/compare.py start        --model M.gguf   time to ready, memory over the weights
 
 Both sides get the same file, KV type (f16), flash attention (on), context per sequence, greedy sampling and banned
@@ -12,6 +13,7 @@ end-of-text. Rounds are interleaved A B B A. Servers listen on loopback and are 
 Needs: make build; scripts/setup.sh --bench.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -21,6 +23,8 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.request
 
@@ -111,10 +115,10 @@ def gogrid(model, context, parallel, extra=(), cores=None, label="gogrid", limit
     return Server(label, argv, port, "/readyz", cores=cores)
 
 
-def llama_server(model, context, parallel, extra=(), helpers=(), cores=None, label="llama-server", threads=2):
+def llama_server(model, context, parallel, extra=(), helpers=(), cores=None, label="llama-server", threads=2, nice=0):
     port = free_port()
-    argv = ["llama-server", "-m", model, "--host", "127.0.0.1", "--port", str(port), "-t", str(threads), "-np", str(parallel),
-            "-c", str(context * parallel), "-fa", "on", "-ngl", "0" if not helpers else "99", "--no-webui", *extra]
+    argv = [*(["nice", "-n", str(nice)] if nice else []), "llama-server", "-m", model, "--host", "127.0.0.1", "--port", str(port),
+            "-t", str(threads), "-np", str(parallel), "-c", str(context * parallel), "-fa", "on", "-ngl", "0" if not helpers else "99", "--no-webui", *extra]
     return Server(label, argv, port, "/health", helpers=helpers, cores=cores)
 
 
@@ -327,9 +331,83 @@ def start(options):
     return table(f"Start and memory (steal {steal:.1%})", figures, "gogrid")
 
 
+FOREGROUND = """#include <algorithm>
+#include <map>
+#include <regex>
+#include <string>
+#include <vector>
+template <int N> int work(const std::string& text) {
+  std::map<std::string, std::vector<int>> found;
+  for (std::sregex_iterator it(text.begin(), text.end(), std::regex("a{" + std::to_string(N) + "}")), end; it != end; ++it)
+    found[it->str()].push_back(static_cast<int>(it->position()));
+  return static_cast<int>(found.size()) + work<N - 1>(text);
+}
+template <> int work<0>(const std::string&) { return 0; }
+int main(int, char** argv) { return work<12>(argv[0]); }
+"""
+
+
+def compile_seconds(jobs=8):
+    """Somebody's build: so many compilations, one for each core at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "job.cpp")
+        with open(source, "w") as file:
+            file.write(FOREGROUND)
+        def compile_one(i):
+            subprocess.run(["g++-16", "-std=c++23", "-O2", "-c", source, "-o", f"{source}.{i}.o"], check=True)
+        begin = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(compile_one, range(jobs)))
+        return time.monotonic() - begin
+
+
+def late_wakeups(seconds=8.0):
+    """How late a thread that sleeps 10 ms at a time is woken, in ms."""
+    late, end = [], time.monotonic() + seconds
+    while (now := time.monotonic()) < end:
+        time.sleep(0.01)
+        late.append((time.monotonic() - now) * 1e3 - 10.0)
+    return late
+
+
+@contextlib.contextmanager
+def queued_work(server, streams=4, requests=400):
+    """More requests than can be answered meanwhile, by a client that is as nice as can be."""
+    lines = "".join(json.dumps(r) + "\n" for r in
+                    named([completion(prose(48, i), 256) for i in range(requests)], model_name(server)))
+    client = subprocess.Popen(["nice", "-n", "19", CLIENT, str(server.port), "/v1/completions", str(streams)], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    writer = threading.Thread(target=lambda: (client.stdin.write(lines), client.stdin.close()), daemon=True)
+    writer.start()
+    time.sleep(3.0)
+    try:
+        yield
+    finally:
+        client.kill()
+        client.wait()
+        writer.join(5)
+
+
+def good_guest(options):
+    """A build and a thread that wakes every 10 ms, beside more work than can be done."""
+    sides = [("nothing beside", None),
+             ("gogrid --mode conservative", lambda: gogrid(options.model, 1024, 4, ["--device", "cpu0"], limits=("--mode", "conservative"))),
+             ("nice -n 19 llama-server", lambda: llama_server(options.model, 1024, 4, nice=19))]
+
+    def measure(start):
+        with contextlib.ExitStack() as stack:
+            if start:
+                stack.enter_context(queued_work(stack.enter_context(start())))
+            late = late_wakeups()
+            return {"wake-up p99 ms late": percentile(late, 0.99), "compile s": compile_seconds()}
+
+    figures, steal = rounds(sides, measure, options.rounds)
+    return table(f"Row 7, a foreground job beside queued work (steal {steal:.1%})", figures, "gogrid --mode conservative", "lower")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("claim", choices=["serving-tax", "pipeline", "mixed-load", "shared-prefix", "start"])
+    parser.add_argument("claim", choices=["serving-tax", "pipeline", "mixed-load", "shared-prefix", "start", "good-guest"])
     parser.add_argument("--model", required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=128)
