@@ -338,7 +338,8 @@ FOREGROUND = """#include <algorithm>
 #include <vector>
 template <int N> int work(const std::string& text) {
   std::map<std::string, std::vector<int>> found;
-  for (std::sregex_iterator it(text.begin(), text.end(), std::regex("a{" + std::to_string(N) + "}")), end; it != end; ++it)
+  const std::regex pattern("a{" + std::to_string(N) + "}");
+  for (std::sregex_iterator it(text.begin(), text.end(), pattern), end; it != end; ++it)
     found[it->str()].push_back(static_cast<int>(it->position()));
   return static_cast<int>(found.size()) + work<N - 1>(text);
 }
