@@ -128,6 +128,7 @@ struct Server {
                    .engines = &engines,
                    .gate = &gate,
                    .ledger = &ledger,
+                   .devices = &devices,
                    .priority = priority.get(),
                    .load = [this] { return watch.load(); }}) {
     policies->listen([this, whole = devices.devices()](const PolicyStore::Snapshot& policy) {

@@ -35,6 +35,7 @@ std::string metrics_text(const HttpServices& services) {
                                   static_cast<double>(stages[i].memory.total()));
     }
   }
+  if (services.resources != nullptr) services.resources->export_memory(*services.metrics);
   return services.metrics->expose();
 }
 

@@ -6,6 +6,10 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <map>
+
+#include "base/mutex.h"
+
 namespace gogrid {
 namespace {
 
@@ -50,6 +54,14 @@ struct Metrics::State {
       gauge("gogrid_stage_busy_seconds", "Time a stage has computed since it was loaded");
   prometheus::Family<prometheus::Gauge>& stage_bytes = gauge(
       "gogrid_stage_bytes", "Memory of a stage: estimated before the load, and actually taken");
+  prometheus::Family<prometheus::Gauge>& leased =
+      gauge("gogrid_memory_leased_bytes", "Memory that the ledger has granted");
+  prometheus::Family<prometheus::Gauge>& memory_caps =
+      gauge("gogrid_memory_cap_bytes", "What a device may give under the policy in force");
+  prometheus::Family<prometheus::Gauge>& measured = gauge(
+      "gogrid_memory_measured_bytes", "Memory in use: resident of this process, used of a device");
+  Mutex mu;
+  std::map<Labels, prometheus::Gauge*> shown_leases GUARDED_BY(mu);
   prometheus::Family<Histogram>& first_token =
       histogram("gogrid_time_to_first_token_seconds", "From submission to the first token");
   prometheus::Family<Histogram>& inter_token =
@@ -112,6 +124,29 @@ void Metrics::set_stage(std::string_view model, std::string_view device, std::st
 }
 void Metrics::count_preemption(std::string_view model, std::uint64_t by) {
   state_->preemptions.Add({{"model", std::string(model)}}).Increment(static_cast<double>(by));
+}
+
+void Metrics::set_leased(std::span<const Leased> leases) {
+  std::map<Labels, double> sums;
+  for (const auto& [device, model, use, bytes] : leases) {
+    sums[{{"device", device}, {"model", model}, {"use", use}}] += bytes;
+  }
+  MutexLock lock(state_->mu);
+  for (const auto& [labels, bytes] : sums) {
+    state_->shown_leases.try_emplace(labels, &state_->leased.Add(labels));
+  }
+  for (const auto& [labels, gauge] : state_->shown_leases) {
+    const auto found = sums.find(labels);
+    gauge->Set(found != sums.end() ? found->second : 0.0);
+  }
+}
+
+void Metrics::set_memory_cap(std::string_view device, double bytes) {
+  state_->memory_caps.Add({{"device", std::string(device)}}).Set(bytes);
+}
+
+void Metrics::set_memory_measured(std::string_view kind, std::string_view device, double bytes) {
+  state_->measured.Add({{"kind", std::string(kind)}, {"device", std::string(device)}}).Set(bytes);
 }
 
 void Metrics::count_memory_refusal(std::string_view model) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -37,6 +38,18 @@ class Metrics {
   void count_preemption(std::string_view model,
                         std::uint64_t by);  // gogrid_preemptions_total{model}
 
+  // All that is leased now, and all caps: what was shown before and is not among them shows 0.
+  // gogrid_memory_leased_bytes{device,model,use}, gogrid_memory_cap_bytes{device}
+  struct Leased {
+    std::string device;
+    std::string model;
+    std::string use;
+    double bytes = 0.0;
+  };
+  void set_leased(std::span<const Leased> leases);
+  void set_memory_cap(std::string_view device, double bytes);
+  // Beside it, what was really measured: gogrid_memory_measured_bytes{kind,device}
+  void set_memory_measured(std::string_view kind, std::string_view device, double bytes);
   // A model that was not loaded because of the memory it would take.
   void count_memory_refusal(std::string_view model);  // gogrid_vram_limit_errors_total{model}
 

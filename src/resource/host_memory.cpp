@@ -64,6 +64,22 @@ Reading<Bytes> parse_own_memory(std::string_view status) {
   return *sum;
 }
 
+Reading<ProcessMemory> parse_process_memory(std::string_view status) {
+  const auto anonymous = kilobytes(field_of(status, "RssAnon:"));
+  const auto file = kilobytes(field_of(status, "RssFile:"));
+  const auto shared = kilobytes(field_of(status, "RssShmem:"));
+  if (!anonymous || !file || !shared) {
+    return not_known("process memory",
+                     "expected RssAnon, RssFile and RssShmem in kB: " + excerpt(status));
+  }
+  return ProcessMemory{*anonymous, *file, *shared};
+}
+
+Reading<ProcessMemory> read_process_memory(const fs::path& root) {
+  const auto text = read_text(root / "proc/self/status", kMemoryFileBytes);
+  return text ? parse_process_memory(*text) : std::unexpected(text.error());
+}
+
 Reading<MachineMemory> read_machine_memory(const fs::path& root) {
   const auto text = read_text(root / "proc/meminfo", kMemoryFileBytes);
   return text ? parse_meminfo(*text) : std::unexpected(text.error());

@@ -25,6 +25,16 @@ Reading<MachineMemory> parse_meminfo(std::string_view meminfo);
 // pages.
 Reading<Bytes> parse_own_memory(std::string_view status);
 
+// All that is resident of a process, by what it stands for (/proc/PID/status).
+struct ProcessMemory {
+  Bytes anonymous = 0;  // heap, stacks, KV cache, buffers
+  Bytes file = 0;  // pages of files: the program, mapped weights; the kernel may take them back
+  Bytes shared = 0;
+  bool operator==(const ProcessMemory&) const = default;
+};
+Reading<ProcessMemory> parse_process_memory(std::string_view status);
+Reading<ProcessMemory> read_process_memory(const std::filesystem::path& root);
+
 Reading<MachineMemory> read_machine_memory(const std::filesystem::path& root);
 Reading<Bytes> read_own_memory(const std::filesystem::path& root);
 

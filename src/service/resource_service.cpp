@@ -1,5 +1,7 @@
 #include "service/resource_service.h"
 
+#include "resource/memory_metrics.h"
+
 namespace gogrid {
 namespace {
 
@@ -28,6 +30,13 @@ ResourceReport ResourceService::report() const {
   if (sources_.load) report.load = sources_.load();
   if (sources_.priority != nullptr) report.priority = sources_.priority->read();
   return report;
+}
+
+void ResourceService::export_memory(Metrics& metrics) const {
+  if (sources_.ledger == nullptr) return;
+  const auto devices =
+      sources_.devices != nullptr ? sources_.devices->devices() : std::vector<Device>{};
+  gogrid::export_memory(*sources_.ledger, devices, "/", metrics);
 }
 
 }  // namespace gogrid

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "device/device_registry.h"
 #include "engine/engine_registry.h"
+#include "obs/metrics.h"
 #include "resource/load_monitor.h"
 #include "resource/memory_ledger.h"
 #include "resource/policy_store.h"
@@ -39,6 +41,7 @@ struct ResourceSources {
   const EngineRegistry* engines = nullptr;  // never null
   const RateGate* gate = nullptr;
   const MemoryLedger* ledger = nullptr;
+  const DeviceRegistry* devices = nullptr;  // for what is used of their memory
   ProcessPriority* priority = nullptr;
   std::function<std::shared_ptr<const LoadView>()> load = {};
 };
@@ -49,6 +52,8 @@ class ResourceService {
   explicit ResourceService(ResourceSources sources) : sources_(std::move(sources)) {}
   // Reads the priority of every thread: a fraction of a millisecond, and the kernel's files.
   ResourceReport report() const;
+  // What is leased, and what is really used.
+  void export_memory(Metrics& metrics) const;
 
  private:
   const ResourceSources sources_;

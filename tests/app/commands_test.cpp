@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "resource/policy_store.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
@@ -85,6 +86,26 @@ TEST_F(Commands, WhatCanNeverRunHereIsStatusThreeWithWhatIsShort) {
     EXPECT_EQ(outcome.status, 3) << outcome.err;
     EXPECT_THAT(outcome.out, IsEmpty());
     EXPECT_THAT(outcome.err, HasSubstr("iB"));
+  }
+}
+
+TEST_F(Commands, NoneLoadsAnythingWhereThePolicyGivesNothing) {
+  const std::filesystem::path data = folder_ / "data";
+  std::filesystem::create_directories(data);
+  auto policies =
+      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), data / "policy.json");
+  ASSERT_TRUE(policies) << policies.error().message;
+  const PolicySetting nothing{"max_device_memory", 0.0};
+  ASSERT_TRUE((*policies)->change({&nothing, 1}, "a test"));
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"run", model(), "-p", "x"},
+        {"bench", model()},
+        {"plan", model()},
+        {"serve", "--model", model(), "--listen", "127.0.0.1:0"}}) {
+    const Outcome outcome = gogrid(arguments);
+    EXPECT_EQ(outcome.status, 3) << arguments[0] << outcome.err;
+    EXPECT_THAT(outcome.out, IsEmpty());
+    EXPECT_THAT(outcome.err, HasSubstr("cap 0 B")) << arguments[0];
   }
 }
 

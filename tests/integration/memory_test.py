@@ -95,7 +95,11 @@ class Memory(unittest.TestCase):
             self.assertEqual([stream.result() for stream in streams], quiet)
 
         with urllib.request.urlopen(self.server.url + "/metrics", timeout=10) as answer:
-            self.assertIn('gogrid_vram_limit_errors_total{model="second"}', answer.read().decode())
+            metrics = answer.read().decode()
+        for name in ('gogrid_vram_limit_errors_total{model="second"}', f'gogrid_memory_cap_bytes{{device="cpu0"}} {CAP}',
+                     f'gogrid_memory_leased_bytes{{device="cpu0",model="{self.first}",use="weights"}}',
+                     'gogrid_memory_measured_bytes{device="",kind="process_anonymous"}'):
+            self.assertIn(name, metrics)
         self.sampler.stop.set()
         self.sampler.thread.join()
         print(f"cap {CAP / MIB:.0f} MiB, leased {ledger['held'] / MIB:.0f}, the process had {self.sampler.most / MIB:.0f} MiB at most"

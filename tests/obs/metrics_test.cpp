@@ -1,5 +1,6 @@
 #include "obs/metrics.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -8,6 +9,8 @@
 
 namespace gogrid {
 namespace {
+
+using ::testing::HasSubstr;
 
 using namespace std::chrono_literals;
 
@@ -84,6 +87,20 @@ TEST(Metrics, GaugesShowTheLastValueOnly) {
   };
   EXPECT_TRUE(has_line(metrics, of_kind("estimated") + "1000"));
   EXPECT_TRUE(has_line(metrics, of_kind("actual") + "900"));
+}
+
+TEST(Metrics, LeasesOfAUseAddUpAndThoseThatAreGoneShowNothing) {
+  Metrics metrics;
+  const std::array first{Metrics::Leased{"cpu0", "m", "weights", 60},
+                         Metrics::Leased{"cpu0", "m", "weights", 40},
+                         Metrics::Leased{"cpu0", "m", "KV cache", 5}};
+  metrics.set_leased(first);
+  const std::string weights =
+      R"(gogrid_memory_leased_bytes{device="cpu0",model="m",use="weights"} )";
+  EXPECT_THAT(metrics.expose(), HasSubstr(weights + "100"));
+  metrics.set_leased({});
+  EXPECT_THAT(metrics.expose(), HasSubstr(weights + "0"));
+  EXPECT_THAT(metrics.expose(), HasSubstr(R"(use="KV cache"} 0)"));
 }
 
 TEST(Metrics, HostileLabelsStayInsideTheirQuotes) {

@@ -123,5 +123,18 @@ TEST(HostText, QuotesHostileContentOnOneShortLine) {
   EXPECT_EQ(excerpt(""), "\"\"");
 }
 
+TEST(ProcessMemory, IsWhatStatusSaysOfEachKind) {
+  EXPECT_EQ(parse_process_memory("RssAnon:\t 300 kB\nRssFile:\t 20 kB\nRssShmem:\t 1 kB\n"),
+            (ProcessMemory{300 * kKiB, 20 * kKiB, kKiB}));
+  for (const char* text :
+       {"", "RssAnon: 1 kB\nRssShmem: 1 kB\n", "RssAnon: 1 kB\nRssFile: ? kB\nRssShmem: 1 kB\n",
+        "RssAnon: 1 kB\nRssFile: 18446744073709551615 kB\nRssShmem: 1 kB\n"}) {
+    EXPECT_FALSE(parse_process_memory(text)) << text;
+  }
+  const auto own = read_process_memory("/");
+  ASSERT_TRUE(own) << own.error();
+  EXPECT_GT(own->anonymous, 0U);
+}
+
 }  // namespace
 }  // namespace gogrid
