@@ -8,37 +8,44 @@
 namespace gogrid {
 namespace {
 
-constexpr std::size_t kDecimals = 6;       // of a millionth
-constexpr std::size_t kShownDecimals = 2;  // where two are enough
+constexpr std::size_t kDecimals = 4;                     // of a millionth, in per cent
+constexpr std::uint32_t kPerCent = Share::kWhole / 100;  // millionths
 
 struct Subject {
   std::string_view name;
+  std::string_view of;  // in a sentence
   Reading<Share> OthersLoad::* load;
   Share PausePolicy::* pause_above;
 };
-constexpr std::array kSubjects{Subject{"cpu", &OthersLoad::cpu, &PausePolicy::cpu},
-                               Subject{"gpu", &OthersLoad::gpu, &PausePolicy::gpu},
-                               Subject{"memory", &OthersLoad::memory, &PausePolicy::memory}};
+constexpr std::array kSubjects{
+    Subject{"cpu", "the CPU", &OthersLoad::cpu, &PausePolicy::cpu},
+    Subject{"gpu", "the GPU", &OthersLoad::gpu, &PausePolicy::gpu},
+    Subject{"memory", "the memory", &OthersLoad::memory, &PausePolicy::memory}};
 
-// "0.834211", cut to so many decimals.
+// "83.4211 %", cut to so many decimals.
 std::string text_of(Share share, std::size_t decimals) {
-  std::string digits = std::to_string(share.millionths() % Share::kWhole);
-  digits.insert(0, kDecimals - digits.size(), '0');
-  return std::to_string(share.millionths() / Share::kWhole) + "." + digits.substr(0, decimals);
+  std::string text = std::to_string(share.millionths() / kPerCent);
+  if (decimals != 0) {
+    std::string digits = std::to_string(share.millionths() % kPerCent);
+    digits.insert(0, kDecimals - digits.size(), '0');
+    text += "." + digits.substr(0, decimals);
+  }
+  return text + " %";
 }
 
-// "0.83 > 0.70": with as few decimals as show the whole limit and that the load is above it.
-std::string above(Share load, Share limit) {
-  std::size_t decimals = kShownDecimals;
-  std::uint32_t unit = Share::kWhole / 100;
+// As few as show the whole limit and that the load is above it.
+std::size_t decimals_for(Share load, Share limit) {
+  std::size_t decimals = 0;
+  std::uint32_t unit = kPerCent;
   while (limit.millionths() % unit != 0 || load.millionths() / unit <= limit.millionths() / unit) {
     ++decimals;
     unit /= 10;
   }
-  return text_of(load, decimals) + " > " + text_of(limit, decimals);
+  return decimals;
 }
 
-// What is above its limit: "cpu of others 0.83 > 0.70, memory of others 0.95 > 0.90". Empty: none.
+// What is above its limit: "others use 83 % of the CPU (limit 70 %), 95 % of the memory (limit
+// 90 %)". Empty: nothing.
 std::string excess(const PausePolicy& policy, const OthersLoad& load, bool paused) {
   std::string all;
   for (const Subject& subject : kSubjects) {
@@ -46,8 +53,10 @@ std::string excess(const PausePolicy& policy, const OthersLoad& load, bool pause
     const Share pause_above = policy.*subject.pause_above;
     const Share limit = paused ? resume_level(pause_above) : pause_above;
     if (!share || *share <= limit) continue;
-    all += (all.empty() ? "" : ", ") + std::string(subject.name) + " of others " +
-           above(*share, limit);
+    const std::size_t decimals = decimals_for(*share, limit);
+    all += (all.empty() ? "others use " : ", ") + text_of(*share, decimals) + " of " +
+           std::string(subject.of) + (paused ? " (goes on at " : " (limit ") +
+           text_of(limit, decimals) + ")";
   }
   return all;
 }

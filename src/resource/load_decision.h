@@ -24,7 +24,8 @@ enum class LoadState : std::uint8_t { kRunning, kPaused };
 
 struct LoadDecision {
   LoadState state = LoadState::kRunning;
-  // Paused: the figures that made it so, or that last kept it so: "cpu of others 0.83 > 0.70".
+  // Paused: the figures that made it so, or that last kept it so: "others use 83 % of
+  // the CPU (limit 70 %)".
   // Running: empty, or the load for which no pause may begin before `until`.
   std::string why = {};
   // Paused: goes on at the first look at or after this, if no load is found before.

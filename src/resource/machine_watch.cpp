@@ -1,6 +1,7 @@
 #include "resource/machine_watch.h"
 
 #include <algorithm>
+#include <exception>
 #include <system_error>
 #include <utility>
 
@@ -85,31 +86,23 @@ void MachineWatch::stop() {
 PausePolicy MachineWatch::policy() const { return with_presence(configured_, presence_state_); }
 
 void MachineWatch::on_policy(const PolicyStore::Snapshot& snapshot) {
-  PausePolicy policy;
-  {
-    MutexLock lock(mu_);
-    configured_ = snapshot->pause;
-    policy = this->policy();
-  }
-  monitor_.set_policy(policy);
+  MutexLock lock(mu_);
+  configured_ = snapshot->pause;
+  monitor_.set_policy(policy());  // locked: of two changes the later one must stand
 }
 
 void MachineWatch::see(const Presence& presence) {
-  PausePolicy policy;
-  {
-    MutexLock lock(mu_);
-    if (presence_state_ == presence.state) return;
-    presence_state_ = presence.state;
-    policy = this->policy();
-  }
-  log::info("presence", {{"state", name_of(presence.state)}, {"why", presence.why}});
-  monitor_.set_policy(policy);
+  MutexLock lock(mu_);
+  if (presence_state_ == presence.state) return;
+  presence_state_ = presence.state;
+  monitor_.set_policy(policy());
 }
 
 void MachineWatch::on_look(const LoadDecision& decision) {
   const auto view = monitor_.last();
   const TimePoint now = clock_.now();
   MutexLock lock(mu_);
+  tell_unwatched(*view);
   if (decision.state == LoadState::kPaused) {
     governor_.pause(PauseReason::kLoad, decision.why,
                     std::max(decision.until, now) + policy().check + kGrace);
@@ -117,19 +110,26 @@ void MachineWatch::on_look(const LoadDecision& decision) {
     governor_.resume(PauseReason::kLoad);
   }
   act(PauseReason::kPower, power_fault(view->host.power), power_, now);
-  act(PauseReason::kHeat, heat_fault(view->host.heat), heat_, now);
+  act(PauseReason::kHeat, heat_fault(view->host.heat, heat_.paused), heat_, now);
 }
 
 void MachineWatch::act(PauseReason reason, const std::string& fault, ConditionState& state,
                        TimePoint now) {
   const PausePolicy policy = this->policy();
-  state = decide_condition(state, policy, !fault.empty(), now);
+  state = decide_condition(state, policy, fault, now);
   if (!state.paused) {
     governor_.resume(reason);
     return;
   }
-  governor_.pause(reason, fault.empty() ? "a moment longer, in case it comes back" : fault,
+  governor_.pause(reason, fault.empty() ? "a moment ago: " + state.why : state.why,
                   state.seen + policy.pause + policy.check + kGrace);
+}
+
+void MachineWatch::tell_unwatched(const LoadView& view) {
+  // The first look never knows the CPU's load: it is a difference.
+  if (++looks_ != 2) return;
+  const std::string missing = unwatched(view);
+  if (!missing.empty()) log::info("not_watched", {{"missing", missing}});
 }
 
 Duration MachineWatch::look_at_schedule() {
@@ -154,9 +154,18 @@ Duration MachineWatch::look_at_schedule() {
   return next;
 }
 
+Duration MachineWatch::try_schedule() {
+  try {
+    return look_at_schedule();
+  } catch (const std::exception& thrown) {  // time zone data, or no memory: the next look may do
+    log::error("schedule_look_failed", {{"error", std::string_view(thrown.what())}});
+    return kLongestSchedule;
+  }
+}
+
 void MachineWatch::run_schedule() {
   while (true) {
-    const auto until = std::chrono::steady_clock::now() + look_at_schedule();
+    const auto until = std::chrono::steady_clock::now() + try_schedule();
     MutexLock lock(mu_);
     while (!stopped_ && changed_.wait_until(mu_, until)) {
     }

@@ -63,6 +63,8 @@ class MachineWatch {
       REQUIRES(mu_);
   PausePolicy policy() const REQUIRES(mu_);
   void on_policy(const PolicyStore::Snapshot& snapshot) EXCLUDES(mu_);
+  void tell_unwatched(const LoadView& view) REQUIRES(mu_);
+  Duration try_schedule() EXCLUDES(mu_);
   void run_schedule() EXCLUDES(mu_);
 
   PolicyStore& policies_;
@@ -71,10 +73,11 @@ class MachineWatch {
   const WatchSources sources_;
   const Clock& clock_;
 
-  Mutex mu_;
+  Mutex mu_;  // before the monitor's, the governor's
   CondVar changed_;
   PausePolicy configured_ GUARDED_BY(mu_);
   PresenceState presence_state_ GUARDED_BY(mu_) = PresenceState::kUnknown;
+  int looks_ GUARDED_BY(mu_) = 0;  // as many as tell_unwatched() was told of
   ConditionState power_ GUARDED_BY(mu_);
   ConditionState heat_ GUARDED_BY(mu_);
   const std::chrono::time_zone* zone_ GUARDED_BY(mu_) = nullptr;

@@ -15,10 +15,14 @@ PausePolicy with_presence(PausePolicy policy, PresenceState presence) {
   return policy;
 }
 
-ConditionState decide_condition(const ConditionState& last, const PausePolicy& policy, bool holds,
-                                TimePoint now) {
+ConditionState decide_condition(const ConditionState& last, const PausePolicy& policy,
+                                const std::string& fault, TimePoint now) {
   ConditionState next = last;
-  if (holds) next.seen = now;
+  const bool holds = !fault.empty();
+  if (holds) {
+    next.seen = now;
+    next.why = fault;
+  }
   if (!policy.enabled) {
     next.paused = false;
     next.changed.reset();
@@ -51,10 +55,21 @@ std::string power_fault(const Reading<Power>& power) {
   return "on battery (" + std::to_string(power->charge->millionths() / 10'000) + " %)";
 }
 
-std::string heat_fault(const Reading<Heat>& heat) {
-  if (!heat || !heat->throttled) return {};
+std::string heat_fault(const Reading<Heat>& heat, bool paused) {
+  if (!heat) return {};
+  const bool still = paused && heat->now > heat->limit - kCooler;
+  if (!heat->throttled && !still) return {};
   const auto degrees = [](Millidegrees value) { return std::to_string(value / 1000) + " °C"; };
   return heat->zone + " is at " + degrees(heat->now) + ", its limit is " + degrees(heat->limit);
+}
+
+std::string unwatched(const LoadView& view) {
+  std::vector<std::string> missing = view.decision.unknown;
+  if (!view.host.power) missing.push_back("power: " + view.host.power.error());
+  if (!view.host.heat) missing.push_back("heat: " + view.host.heat.error());
+  std::string all;
+  for (const std::string& one : missing) all += (all.empty() ? "" : "; ") + one;
+  return all;
 }
 
 }  // namespace gogrid

@@ -40,17 +40,18 @@ TEST(LoadDecision, PausesAtTheFirstLookThatFindsALoadAndSaysWhichAndUntilWhen) {
   EXPECT_THAT(looks.last.why, IsEmpty());
   looks.see(load(0.83), 5s);
   EXPECT_TRUE(looks.paused());
-  EXPECT_EQ(looks.last.why, "cpu of others 0.83 > 0.70");
+  EXPECT_EQ(looks.last.why, "others use 83 % of the CPU (limit 70 %)");
   EXPECT_EQ(looks.last.until, at(35s));
   EXPECT_EQ(looks.last.changed_at, at(5s));
   EXPECT_EQ(looks.last.looked_at, at(5s));
 }
 
 TEST(LoadDecision, PausesForEachKindOfLoadAndNamesAll) {
-  EXPECT_EQ(Looks().see(load(0, 0.95), 0s).why, "gpu of others 0.95 > 0.80");
-  EXPECT_EQ(Looks().see(load(0, 0, 1), 0s).why, "memory of others 1.00 > 0.90");
+  EXPECT_EQ(Looks().see(load(0, 0.95), 0s).why, "others use 95 % of the GPU (limit 80 %)");
+  EXPECT_EQ(Looks().see(load(0, 0, 1), 0s).why, "others use 100 % of the memory (limit 90 %)");
   EXPECT_EQ(Looks().see(load(0.71, 0.81, 0.91), 0s).why,
-            "cpu of others 0.71 > 0.70, gpu of others 0.81 > 0.80, memory of others 0.91 > 0.90");
+            "others use 71 % of the CPU (limit 70 %), 81 % of the GPU (limit 80 %), 91 % of the "
+            "memory (limit 90 %)");
 }
 
 TEST(LoadDecision, DoesNotPauseAtTheLimitItself) {
@@ -58,10 +59,11 @@ TEST(LoadDecision, DoesNotPauseAtTheLimitItself) {
 }
 
 TEST(LoadDecision, ShowsAsManyDecimalsAsTheComparisonNeeds) {
-  EXPECT_EQ(Looks().see(load(0.700001), 0s).why, "cpu of others 0.700001 > 0.700000");
+  EXPECT_EQ(Looks().see(load(0.700001), 0s).why,
+            "others use 70.0001 % of the CPU (limit 70.0000 %)");
   Looks looks;
   looks.policy.cpu = *Share::of(0.125);
-  EXPECT_EQ(looks.see(load(0.1264), 0s).why, "cpu of others 0.126 > 0.125");
+  EXPECT_EQ(looks.see(load(0.1264), 0s).why, "others use 12.6 % of the CPU (limit 12.5 %)");
 }
 
 TEST(LoadDecision, ExtendsWhileTheLoadLastsAndGoesOnByItself) {
@@ -72,7 +74,7 @@ TEST(LoadDecision, ExtendsWhileTheLoadLastsAndGoesOnByItself) {
   looks.see(load(0.1), 25s);
   EXPECT_TRUE(looks.paused());
   EXPECT_EQ(looks.last.until, at(50s));
-  EXPECT_EQ(looks.last.why, "cpu of others 0.80 > 0.63") << "what last kept it";
+  EXPECT_EQ(looks.last.why, "others use 80 % of the CPU (goes on at 63 %)") << "what last kept it";
   looks.see(load(0.1), 50s - 1ns);
   EXPECT_TRUE(looks.paused());
   looks.see(load(0.1), 50s);
@@ -85,7 +87,7 @@ TEST(LoadDecision, StaysPausedBetweenTheTwoLevels) {
   looks.see(load(0.71), 0s);
   looks.see(load(0.64), 30s);
   EXPECT_TRUE(looks.paused());
-  EXPECT_EQ(looks.last.why, "cpu of others 0.64 > 0.63");
+  EXPECT_EQ(looks.last.why, "others use 64 % of the CPU (goes on at 63 %)");
   looks.see(load(0.63), 60s);
   EXPECT_FALSE(looks.paused());
   looks.see(load(0.69), 120s);
@@ -98,7 +100,7 @@ TEST(LoadDecision, ALoadThatIsBackSoonerThanThePauseWaits) {
   looks.see(load(0.1), 30s);
   looks.see(load(0.9), 35s);
   EXPECT_FALSE(looks.paused());
-  EXPECT_EQ(looks.last.why, "cpu of others 0.90 > 0.70");
+  EXPECT_EQ(looks.last.why, "others use 90 % of the CPU (limit 70 %)");
   EXPECT_EQ(looks.last.until, at(60s)) << "when it may pause";
   looks.see(load(0.9), 60s - 1ns);
   EXPECT_FALSE(looks.paused());

@@ -77,7 +77,7 @@ TEST_F(LoadMonitorTest, PausesForALoadAndGoesOnAfterIt) {
   EXPECT_EQ(monitor.last(), nullptr);
   EXPECT_FALSE(monitor.paused());
   cpu = 0.83;
-  EXPECT_EQ(monitor.look()->decision.why, "cpu of others 0.83 > 0.70");
+  EXPECT_EQ(monitor.look()->decision.why, "others use 83 % of the CPU (limit 70 %)");
   EXPECT_TRUE(monitor.paused());
   EXPECT_EQ(last_told, LoadState::kPaused);
   cpu = 0.1;
@@ -93,7 +93,7 @@ TEST_F(LoadMonitorTest, PausesForALoadAndGoesOnAfterIt) {
 
 TEST_F(LoadMonitorTest, PausesForTheGpuThatItIsToldOf) {
   gpu = 0.9;
-  EXPECT_EQ(make().look()->decision.why, "gpu of others 0.90 > 0.80");
+  EXPECT_EQ(make().look()->decision.why, "others use 90 % of the GPU (limit 80 %)");
 }
 
 TEST_F(LoadMonitorTest, KeepsTheWholeOfTheLastLook) {

@@ -6,9 +6,13 @@
 
 #include <cstring>
 
+#include "resource/local_zone.h"
+#include "resource/machine_watch.h"
 #include "resource/mock_logind.h"
 #include "resource/owner_presence.h"
 #include "resource/presence_log.h"
+#include "support/eventually.h"
+#include "support/temporary_folder.h"
 
 namespace gogrid {
 namespace {
@@ -46,6 +50,14 @@ class Logind : public ::testing::Test {
     return log_.next([&](const Presence& p) { return p.why.contains(text); }).why;
   }
 
+  static HostLoad load_of(std::uint64_t percent) {
+    return {.cpu = CpuLoad{.others = Share::percent(percent), .own = Share()},
+            .memory_of_others = Share(),
+            .pressure = {},
+            .power = Power{},
+            .heat = not_known("heat", "no zone")};
+  }
+
   const SteadyClock clock_;
   MockLogind mock_;
   PresenceLog log_;
@@ -74,6 +86,33 @@ TEST_F(Logind, IsFollowedThroughTheDayOfASessionAndTheDeathOfItsBus) {
   next(PresenceState::kNobody);
   mock_.add_session("c2");
   next(PresenceState::kPresent);
+}
+
+// 60 % of the CPU is below the balanced limit, and above the one that holds while somebody is
+// there.
+TEST_F(Logind, MakesTheGovernorGiveWaySoonerWhileSomebodyIsThere) {
+  mock_.start_logind();
+  const testing::TemporaryFolder folder;
+  const auto policies =
+      *PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), folder / "policy.json");
+  const std::vector<PolicySetting> hourly{{"pause.check_s", 3600}};
+  ASSERT_TRUE(policies->change(hourly, "test"));
+  Governor governor(clock_);
+  LogindOptions logind = signals_alone().logind;
+  logind.bus_address = mock_.address();
+  MachineWatch watch(*policies, governor, QuietHours(),
+                     {.load = {.host = [] { return load_of(60); }, .gpu_of_others = {}},
+                      .sessions = logind_sessions(logind).value(),
+                      .presence = signals_alone(),
+                      .wall_clock = [] { return std::chrono::sys_seconds(); },
+                      .zone = [] { return local_zone("UTC"); }},
+                     clock_);
+  ASSERT_TRUE(watch.start());
+  ASSERT_TRUE(testing::eventually([&] { return watch.load() != nullptr; }));
+  EXPECT_TRUE(governor.runs());
+  mock_.add_session("c1");
+  EXPECT_TRUE(testing::eventually([&] { return !governor.runs(); }));
+  EXPECT_EQ(governor.state().why, "others use 60 % of the CPU (limit 50 %)");
 }
 
 TEST_F(Logind, MayEndAndComeBackOnABusThatStays) {

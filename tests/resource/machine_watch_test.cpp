@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <thread>
 
 #include "resource/fake_root.h"
 #include "support/manual_clock.h"
@@ -61,7 +62,7 @@ TEST_F(MachineWatchTest, PausesForTheLoadOfOthersAndResumesAfterIt) {
   host_.cpu = CpuLoad{.others = Share::percent(83), .own = Share()};
   watch.look();
   EXPECT_FALSE(governor_.runs());
-  EXPECT_THAT(governor_.state().why, HasSubstr("cpu"));
+  EXPECT_EQ(governor_.state().why, "others use 83 % of the CPU (limit 70 %)");
   EXPECT_TRUE(governor_.state().until);
   host_.cpu = CpuLoad{};
   pass(29s);
@@ -100,10 +101,10 @@ TEST_F(MachineWatchTest, PausesOnBatteryAndWhenTheMachineIsTooHot) {
 // The kernel's own files, as a machine has them.
 TEST_F(MachineWatchTest, ReadsMainsAndHeatFromTheKernelsFiles) {
   testing::FakeRoot root;
+  HostLoadReader reader(root.path());
   auto& watch = make();
   const auto look = [&] {
-    host_.power = read_power(root.path());
-    host_.heat = read_heat(root.path());
+    host_ = reader.read();
     watch.look();
   };
   root.put("sys/class/power_supply/AC/type", "Mains\n");
@@ -131,6 +132,50 @@ TEST_F(MachineWatchTest, ReadsMainsAndHeatFromTheKernelsFiles) {
   pass(30s);
   look();
   EXPECT_TRUE(governor_.runs());
+}
+
+TEST_F(MachineWatchTest, SaysWhyAlsoInTheTimeAfterIt) {
+  auto& watch = make();
+  host_.power = Power{.on_battery = true, .charge = Share::percent(43)};
+  watch.look();
+  host_.power = Power{};
+  pass(10s);
+  watch.look();
+  EXPECT_EQ(governor_.state().why, "a moment ago: on battery (43 %)");
+}
+
+TEST_F(MachineWatchTest, GoesOnOnlyOnceItIsAMarginCooler) {
+  auto& watch = make();
+  host_.heat = Heat{"cpu", 95'000, 95'000, true};
+  watch.look();
+  host_.heat = Heat{"cpu", 94'000, 95'000, false};
+  pass(10min);
+  watch.look();
+  EXPECT_EQ(governor_.state().why, "cpu is at 94 °C, its limit is 95 °C");
+  host_.heat = Heat{"cpu", 92'000, 95'000, false};
+  pass(30s);
+  watch.look();
+  EXPECT_TRUE(governor_.runs());
+}
+
+// As presence and a person's change may come together.
+TEST_F(MachineWatchTest, OfChangesAtOnceTheLastOfEachStands) {
+  auto& watch = make();
+  host_.cpu = CpuLoad{.others = Share::percent(60), .own = Share()};
+  for (int round = 0; round < 100; ++round) {
+    {
+      const std::jthread owner(
+          [&] { watch.see({.state = PresenceState::kPresent, .since = {}, .why = {}}); });
+      change("pause.cpu", round % 2 == 0 ? 0.9 : 0.8);
+    }
+    watch.look();
+    ASSERT_FALSE(governor_.runs()) << "somebody is there: the limit is 50 %, in round " << round;
+    watch.see({.state = PresenceState::kNobody, .since = {}, .why = {}});
+    change("pause.enabled", false);
+    watch.look();
+    ASSERT_TRUE(governor_.runs());
+    change("pause.enabled", true);
+  }
 }
 
 TEST_F(MachineWatchTest, WhatPausesEndsWhenItIsSwitchedOff) {
