@@ -128,13 +128,33 @@ std::shared_ptr<const LoadView> LoadMonitor::settle(LoadView view) {
   return last_;
 }
 
-bool LoadMonitor::wait_for_next() {
+bool LoadMonitor::rest_until(std::chrono::steady_clock::time_point due) {
   MutexLock lock(mu_);
-  const auto begun = std::chrono::steady_clock::now();
   while (!stopped_ && !look_now_) {
-    const Duration interval = std::max<Duration>(policy_.check, kLeastInterval);
-    if (!changed_.wait_until(mu_, begun + interval)) break;
+    if (!changed_.wait_until(mu_, due)) return true;
   }
+  return false;
+}
+
+void LoadMonitor::begin_window() {
+  MutexLock looking(looking_);
+  ask_host(sources_.host);
+}
+
+bool LoadMonitor::wait_for_next() {
+  const auto begun = std::chrono::steady_clock::now();
+  Duration interval;
+  {
+    MutexLock lock(mu_);
+    interval = std::max<Duration>(policy_.check, kLeastInterval);
+  }
+  if (interval <= kWindow) {
+    rest_until(begun + interval);
+  } else if (rest_until(begun + interval - kWindow)) {
+    begin_window();
+    rest_until(std::chrono::steady_clock::now() + kWindow);
+  }
+  MutexLock lock(mu_);
   look_now_ = false;
   return !stopped_;
 }

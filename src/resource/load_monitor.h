@@ -25,7 +25,8 @@ struct LoadView {
 // Where a look looks. Called by one thread at a time. What they throw makes the look's figures
 // unknown.
 struct LoadSources {
-  std::function<HostLoad()> host;                 // as HostLoadReader::read
+  std::function<HostLoad()>
+      host;  // as HostLoadReader::read: the CPU's load since it was last called
   std::function<Reading<Share>()> gpu_of_others;  // of the busiest GPU in use; empty: none is asked
 };
 
@@ -61,11 +62,17 @@ class LoadMonitor {
 
   // More often, the CPU's load would be counted in too few ticks to be known.
   static constexpr std::chrono::milliseconds kLeastInterval{200};
+  // The thread's looks find the CPU's load of this long before them. Over all of a long interval, a
+  // load that began in the midst of it would be seen a whole interval late.
+  static constexpr std::chrono::milliseconds kWindow{1000};
 
  private:
   void run();
   // False once stopped.
-  bool wait_for_next() EXCLUDES(mu_);
+  bool wait_for_next() EXCLUDES(looking_, mu_);
+  // False when a look is wanted before.
+  bool rest_until(std::chrono::steady_clock::time_point due) EXCLUDES(mu_);
+  void begin_window() EXCLUDES(looking_);
   LoadView read(const PausePolicy& policy) REQUIRES(looking_);
   std::shared_ptr<const LoadView> settle(LoadView view) EXCLUDES(mu_);
 

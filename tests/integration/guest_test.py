@@ -12,7 +12,7 @@ import urllib.request
 
 from served import Served, wait_until
 
-CHECK_S = 1
+CHECK_S = 3
 PAUSE_S = 3
 LIMIT = 0.7
 NEARLY = 0.55

@@ -152,6 +152,23 @@ TEST_F(LoadMonitorTest, LooksFromAThreadAtOnceAndAgain) {
   monitor.stop();
 }
 
+TEST_F(LoadMonitorTest, TakesTheCpusLoadOfTheLastSecondBeforeALook) {
+  PausePolicy rarely = kPolicy;
+  rarely.check = 2s;
+  LoadMonitor& monitor = make(rarely);
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_TRUE(monitor.start().has_value());
+  await([&] { return tellings >= 1; });
+  EXPECT_EQ(host_looks, 1);
+  await([&] { return host_looks == 2; });
+  EXPECT_EQ(tellings, 1) << "only a window begins";
+  const auto window = std::chrono::steady_clock::now();
+  EXPECT_GE(window - begun, 2s - LoadMonitor::kWindow);
+  await([&] { return tellings >= 2; });
+  EXPECT_GE(std::chrono::steady_clock::now() - window, LoadMonitor::kWindow - 10ms);
+  EXPECT_EQ(host_looks, 3);
+}
+
 TEST_F(LoadMonitorTest, LooksNoMoreOnceStopped) {
   PausePolicy often = kPolicy;
   often.check = 0s;
