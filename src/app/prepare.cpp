@@ -87,11 +87,14 @@ MemoryLedger& process_wide_ledger() {
 
 Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
-                                    std::string_view model) {
+                                    std::string_view model, const Governor* governor) {
   PreparedModel prepared;
   {
     ProgressLine line("reading " + std::string(model));
-    GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, line.bytes()));
+    const auto report = [show = line.bytes(), governor](Bytes done, Bytes total) {
+      return show(done, total) && wait_to_run(governor, {});
+    };
+    GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, report));
   }
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
@@ -108,7 +111,7 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   GOGRID_ASSIGN_OR_RETURN(
       prepared.budgets,
       calibrate(file, prepared.profile, prepared.source.digest, prepared.devices, factory, slices,
-                workspace.measurements(), SteadyClock(), note, &process_wide_ledger()));
+                workspace.measurements(), SteadyClock(), note, &process_wide_ledger(), governor));
   return prepared;
 }
 

@@ -34,10 +34,11 @@ struct PreparedModel {
 MemoryLedger& process_wide_ledger();
 
 // Measures devices that were not measured for this model yet (a second or two each), within the
-// caps of the ledger; says on a terminal what takes long. `plan` stays empty.
+// caps of the ledger; says on a terminal what takes long. `plan` stays empty. Waits while
+// `governor` pauses; null: never.
 Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
-                                    std::string_view model);
+                                    std::string_view model, const Governor* governor = nullptr);
 
 // A plan that the ledger grants now, within what is free now.
 //   kExhausted   fits under the caps, but others hold the memory: the ledger's words

@@ -206,7 +206,7 @@ Status add_models(Server& server, std::span<const std::string> models) {
   for (const std::string& model : models) {
     GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
                             measure_model(server.workspace, server.devices, process_wide_factory(),
-                                          server.placement, model));
+                                          server.placement, model, &server.governor));
     GOGRID_RETURN_IF_ERROR(plan_without_caps(prepared));
     all.push_back(std::move(prepared));
   }

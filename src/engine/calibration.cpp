@@ -70,14 +70,17 @@ std::string library_version() {
 class Calibrator {
  public:
   Calibrator(const GgufFile& file, const ModelProfile& profile, std::string_view digest,
-             StageFactory& factory, SliceCache& slices, const Clock& clock, MemoryLedger* ledger)
+             StageFactory& factory, SliceCache& slices, const Clock& clock,
+             const CalibrationNote& note, MemoryLedger* ledger, const Governor* governor)
       : file_(file),
         profile_(profile),
         digest_(digest),
         factory_(factory),
         slices_(slices),
         clock_(clock),
+        note_(note),
         ledger_(ledger),
+        governor_(governor),
         ranges_(choose_ranges(profile)) {}
 
   // On a thread of its own: a CPU device pins the thread of its stages.
@@ -93,6 +96,7 @@ class Calibrator {
   Result<SliceTimings> run(const Device& device, LayerRange layers);
   StageMemory memory_of(LayerRange layers) const;
   Result<HeldMemory> lease(const Device& device, LayerRange layers);
+  void wait_for_pause() const;
 
   const GgufFile& file_;
   const ModelProfile& profile_;
@@ -100,7 +104,9 @@ class Calibrator {
   StageFactory& factory_;
   SliceCache& slices_;
   const Clock& clock_;
+  const CalibrationNote& note_;
   MemoryLedger* const ledger_;
+  const Governor* const governor_;
   const Ranges ranges_;
   double noise_ = 1;
 };
@@ -126,7 +132,15 @@ Result<HeldMemory> Calibrator::lease(const Device& device, LayerRange layers) {
   return std::move(leases.front());
 }
 
+// What is measured while others use the machine would say little, besides.
+void Calibrator::wait_for_pause() const {
+  if (governor_ == nullptr || governor_->runs()) return;
+  note_("waits: paused, " + governor_->state().why);
+  governor_->wait({});
+}
+
 Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
+  wait_for_pause();
   StageSpec spec;
   GOGRID_ASSIGN_OR_RETURN(spec.leases, lease(device, layers));
   spec.model = profile_.name;
@@ -139,7 +153,9 @@ Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
   spec.max_step_rows = kTimedRows;
   spec.embedding_scale = profile_.embedding_scale;
   if (!spec.is_whole()) {
-    GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers));
+    GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers, [&](Bytes, Bytes) {
+      return wait_to_run(governor_, {});
+    }));
     spec.path = spec.slice->path();
     spec.embedding_source = file_.path();
   }
@@ -222,8 +238,8 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
                                             const Clock& clock, const CalibrationNote& note,
-                                            MemoryLedger* ledger) {
-  Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger);
+                                            MemoryLedger* ledger, const Governor* governor) {
+  Calibrator calibrator(file, profile, digest, factory, slices, clock, note, ledger, governor);
   const CalibrationCache cache(cache_folder, library_version());
   const std::vector<Bytes> memory = plannable_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);

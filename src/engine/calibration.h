@@ -14,6 +14,7 @@
 #include "model/model_profile.h"
 #include "model/slice_cache.h"
 #include "placement/planner.h"
+#include "resource/governor.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -31,14 +32,14 @@ using CalibrationNote = std::function<void(std::string_view)>;
 // left. A renderer in software that nobody named is not measured beside other devices.
 //
 // `digest`: SHA-256 of the file. `clock` measures. `ledger` (may be null: nobody counts) is asked
-// before each slice is loaded; a device that it gives nothing of is left out.
-Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelProfile& profile,
-                                            std::string_view digest,
-                                            std::span<const Device> devices, StageFactory& factory,
-                                            SliceCache& slices,
-                                            const std::filesystem::path& cache_folder,
-                                            const Clock& clock, const CalibrationNote& note,
-                                            MemoryLedger* ledger = nullptr);
+// before each slice is loaded; a device that it gives nothing of is left out. While `governor` (may
+// be null: never) pauses, nothing is read, made or run: it waits before each piece, says so in a
+// note, and nobody can end that wait but the pause.
+Result<std::vector<DeviceBudget>> calibrate(
+    const GgufFile& file, const ModelProfile& profile, std::string_view digest,
+    std::span<const Device> devices, StageFactory& factory, SliceCache& slices,
+    const std::filesystem::path& cache_folder, const Clock& clock, const CalibrationNote& note,
+    MemoryLedger* ledger = nullptr, const Governor* governor = nullptr);
 
 // What may be planned on each device: its budget, at most what is free. CPU devices without a
 // budget share what is free evenly; unknown memory is no bound.

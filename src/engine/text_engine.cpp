@@ -90,11 +90,11 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
             total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
         progress(kSlicingShare * (static_cast<double>(specs.size()) + share) /
                  static_cast<double>(count));
-        return !stop.stop_requested();
+        return wait_to_run(options.governor, stop);
       };
       if (digest.empty()) {
         GOGRID_ASSIGN_OR_RETURN(digest, sha256_file(options.path, [&](Bytes, Bytes) {
-                                  return !stop.stop_requested();
+                                  return wait_to_run(options.governor, stop);
                                 }));
       }
       GOGRID_ASSIGN_OR_RETURN(spec.slice, slices.get(file, digest, stage.layers, report));
@@ -213,6 +213,9 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
   state->batcher =
       std::make_unique<Batcher>(batcher_options(options, state->profile), state->tokenizer, clock);
   const double begin = specs.size() > 1 ? kSlicingShare : 0.0;
+  if (!wait_to_run(options.governor, stop)) {
+    return fail(ErrorCode::kCancelled, "[text_engine] told to stop while it waited to load");
+  }
   GOGRID_ASSIGN_OR_RETURN(
       auto pipeline, Pipeline::build(
                          std::move(specs), factory, pipeline_options(options), clock,

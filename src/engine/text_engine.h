@@ -38,7 +38,9 @@ struct TextEngineOptions {
   bool prefix_reuse = true;
   Duration step_deadline = std::chrono::seconds(30);
   Duration transfer_deadline = std::chrono::seconds(60);
-  Governor* governor = nullptr;  // must outlive the engine; null: never pauses
+  // Asked before each step, between the pieces of slicing, and before weights are loaded: a pause
+  // holds all of these up. Must outlive the engine; null: never pauses.
+  Governor* governor = nullptr;
   // Sequences in a step and shares of compute, as in force at each step; must outlive the engine.
   // Null: no limits.
   const PolicyStore* policies = nullptr;

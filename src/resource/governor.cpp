@@ -1,6 +1,7 @@
 #include "resource/governor.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "obs/log.h"
@@ -70,6 +71,14 @@ bool Governor::runs() const {
   return !any();
 }
 
+bool Governor::wait(const std::stop_token& stop) const {
+  while (!stop.stop_requested()) {
+    if (runs()) return true;
+    std::this_thread::sleep_for(kWaitPoll);
+  }
+  return false;
+}
+
 Duration Governor::paused_time() const {
   MutexLock lock(mu_);
   const TimePoint now = clock_.now();
@@ -93,6 +102,10 @@ void Governor::settle(TimePoint now) const {
 
 bool Governor::any() const {
   return std::ranges::any_of(requests_, [](const auto& request) { return request.has_value(); });
+}
+
+bool wait_to_run(const Governor* governor, const std::stop_token& stop) {
+  return governor == nullptr ? !stop.stop_requested() : governor->wait(stop);
 }
 
 }  // namespace gogrid

@@ -44,6 +44,10 @@ class Governor {
   GovernorState state() const EXCLUDES(mu_);
   // Lock-free while nobody asks for a pause.
   bool runs() const;
+  // For long jobs, between two pieces of work: returns once work may go on (looked at every
+  // kWaitPoll, in real time), or false once `stop` is requested.
+  bool wait(const std::stop_token& stop) const EXCLUDES(mu_);
+  static constexpr std::chrono::milliseconds kWaitPoll{20};
   // All pauses so far, this one too. Deadlines of requests stand still meanwhile.
   Duration paused_time() const EXCLUDES(mu_);
 
@@ -65,5 +69,8 @@ class Governor {
   mutable Duration before_ GUARDED_BY(mu_){0};              // all pauses that are over
   mutable std::atomic<bool> asked_{false};                  // any request, perhaps over
 };
+
+// The same where there may be no governor, and then never a pause.
+bool wait_to_run(const Governor* governor, const std::stop_token& stop);
 
 }  // namespace gogrid

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
 #include <limits>
+#include <thread>
 
 #include "support/recording_sink.h"
 #include "support/tiny_engine.h"
@@ -65,6 +67,56 @@ TEST(TextEngine, OneStageNeedsNoSliceAndSeveralHaveOneEach) {
     if (file.path().extension() == ".gguf") ++slices;
   }
   EXPECT_EQ(slices, 3U);
+}
+
+TEST(TextEngine, ThatIsPausedInTheMidstOfSlicingWaitsAndGoesOnWhereItWas) {
+  const TinyEngine tiny;
+  std::atomic<int> loads = 0;
+  FakeStageFactory factory({.load = [&](const StageSpec&, const auto&, std::stop_token) {
+    ++loads;
+    return Status{};
+  }});
+  Governor governor(kClock);
+  TextEngineOptions options = tiny.options({2});
+  options.governor = &governor;
+  std::atomic<int> reports = 0;
+  std::jthread person;
+  const auto progress = [&](double) {
+    if (++reports != 1) return;
+    governor.pause(PauseReason::kOperator, "a film", {});
+    person = std::jthread([&] {
+      std::this_thread::sleep_for(5 * Governor::kWaitPoll);
+      EXPECT_EQ(reports, 1);
+      EXPECT_EQ(loads, 0);
+      governor.resume(PauseReason::kOperator);
+    });
+  };
+  ASSERT_TRUE(TinyEngine::load(options, factory, kClock, progress));
+  EXPECT_EQ(loads, 2);
+}
+
+TEST(TextEngine, ThatIsPausedLoadsNothingAndCanBeToldToStop) {
+  const TinyEngine tiny;
+  std::atomic<int> loads = 0;
+  FakeStageFactory factory({.load = [&](const StageSpec&, const auto&, std::stop_token) {
+    ++loads;
+    return Status{};
+  }});
+  Governor governor(kClock);
+  governor.pause(PauseReason::kOperator, "a film", {});
+  for (const std::vector<std::uint32_t>& cuts : {std::vector<std::uint32_t>{}, {2}}) {
+    TextEngineOptions options = tiny.options(cuts);
+    options.governor = &governor;
+    std::stop_source stop;
+    const std::jthread person([&] {
+      std::this_thread::sleep_for(5 * Governor::kWaitPoll);
+      stop.request_stop();
+    });
+    const auto engine = TinyEngine::load(options, factory, kClock, [](double) {}, stop.get_token());
+    ASSERT_FALSE(engine);
+    EXPECT_EQ(engine.error().code, ErrorCode::kCancelled) << engine.error().message;
+  }
+  EXPECT_EQ(loads, 0);
 }
 
 TEST(TextEngine, GivesEachStageItsSliceAndTheFirstTheWholeModelForItsEmbeddings) {

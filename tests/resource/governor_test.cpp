@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <future>
 #include <random>
+#include <thread>
 
 #include "support/manual_clock.h"
 
@@ -45,6 +48,26 @@ TEST_F(GovernorTest, APauseWithoutATimeEndsWhenSomebodyResumes) {
   EXPECT_FALSE(governor_.state().until);
   EXPECT_TRUE(governor_.resume(PauseReason::kOperator));
   EXPECT_TRUE(governor_.runs());
+}
+
+TEST_F(GovernorTest, LongJobsWaitForTheEndOfAPauseOrAreToldToStop) {
+  EXPECT_TRUE(governor_.wait({}));
+  EXPECT_TRUE(wait_to_run(nullptr, {}));
+  governor_.pause(PauseReason::kOperator, "a film", {});
+  std::atomic<bool> goes_on = false;
+  std::jthread job([&] { goes_on = governor_.wait({}); });
+  std::this_thread::sleep_for(5 * Governor::kWaitPoll);
+  EXPECT_FALSE(goes_on);
+  std::stop_source stop;
+  auto told =
+      std::async(std::launch::async, [&] { return wait_to_run(&governor_, stop.get_token()); });
+  EXPECT_EQ(told.wait_for(5 * Governor::kWaitPoll), std::future_status::timeout);
+  stop.request_stop();
+  EXPECT_FALSE(told.get());
+  EXPECT_FALSE(wait_to_run(nullptr, stop.get_token()));
+  governor_.resume(PauseReason::kOperator);
+  job.join();
+  EXPECT_TRUE(goes_on);
 }
 
 TEST_F(GovernorTest, EveryReasonMustHaveEndedBeforeWorkGoesOn) {
