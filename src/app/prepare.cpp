@@ -78,6 +78,13 @@ std::vector<MemoryRequest> requests_of(const Plan& plan) {
   return memory_requests(plan.model, needs);
 }
 
+// Says so: nothing answers yet that could be asked why.
+void wait_for_pause(const Governor* governor, std::string_view model) {
+  if (governor == nullptr || governor->runs()) return;
+  complain("paused (" + governor->state().why + "): " + std::string(model) + " waits for its end");
+  governor->wait({});
+}
+
 }  // namespace
 
 MemoryLedger& process_wide_ledger() {
@@ -91,8 +98,9 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   PreparedModel prepared;
   {
     ProgressLine line("reading " + std::string(model));
-    const auto report = [show = line.bytes(), governor](Bytes done, Bytes total) {
-      return show(done, total) && wait_to_run(governor, {});
+    const auto report = [show = line.bytes(), governor, &model](Bytes done, Bytes total) {
+      wait_for_pause(governor, model);
+      return show(done, total);
     };
     GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, report));
   }
@@ -102,6 +110,7 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
   SliceCache slices(workspace.slices(), kSliceCapacity);
+  wait_for_pause(governor, model);
   ProgressLine line("measuring devices for " + prepared.source.name);
   line.show();
   const auto note = [&](std::string_view text) {

@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "http/http_client.h"
+#include "support/eventually.h"
 #include "support/process.h"
 #include "support/slowness.h"
 #include "support/temporary_folder.h"
@@ -111,6 +112,23 @@ TEST_F(ServeLimits, ThatAreNotAllowedAreWrongUsageThatNamesThem) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("--limit: max_compute: expected a number 0..1, got 70"),
                                  HasSubstr("max_batch")));
   EXPECT_EQ(refused({"--limit", "max_compute"}).status, 2);
+}
+
+// The hours of a whole day: nothing is computed, not even to measure the devices.
+TEST_F(ServeLimits, AStartInQuietHoursWaitsSaysWhyAndCanBeEnded) {
+  std::ofstream(folder_ / "g.toml")
+      << "[[resources.schedule]]\nfrom = \"00:00\"\nto = \"24:00\"\nmode = \"off\"\n";
+  Process server(Running::words(folder_, {"--config", folder_ / "g.toml"}), folder_ / "data");
+  const auto log = [&] {
+    std::ostringstream text;
+    text << std::ifstream(folder_ / "data.stderr").rdbuf();
+    return text.str();
+  };
+  EXPECT_TRUE(eventually([&] { return log().contains("paused (quiet hours): "); })) << log();
+  EXPECT_TRUE(fs::is_empty(folder_ / "data/digests"));
+  EXPECT_TRUE(fs::is_empty(folder_ / "data/slices"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.finish().status, -SIGTERM);
 }
 
 TEST_F(ServeLimits, ADamagedFileOfChangesIsNoStart) {
