@@ -108,14 +108,15 @@ Result<PolicyStore::Snapshot> PolicyStore::change(std::span<const PolicySetting>
   auto policy = with_settings(base(), changes);
   if (!policy) return std::unexpected(error_of(policy.error()));
   GOGRID_RETURN_IF_ERROR(keep(changes));
-  log::info("policy_changed", {{"by", who}, {"to", policy_json(settings)}});
+  // Warnings: whoever lends the machine sees by default who changed what.
+  log::warning("policy_changed", {{"by", who}, {"to", policy_json(settings)}});
   return put(*std::move(policy), std::move(changes));
 }
 
 Result<PolicyStore::Snapshot> PolicyStore::reset(std::string_view who) {
   MutexLock lock(writing_);
   GOGRID_RETURN_IF_ERROR(keep({}));
-  log::info("policy_reset", {{"by", who}});
+  log::warning("policy_reset", {{"by", who}});
   return put(base(), {});
 }
 
