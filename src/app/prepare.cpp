@@ -110,7 +110,6 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
   SliceCache slices(workspace.slices(), kSliceCapacity);
-  wait_for_pause(governor, model);
   ProgressLine line("measuring devices for " + prepared.source.name);
   line.show();
   const auto note = [&](std::string_view text) {
@@ -120,7 +119,8 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   GOGRID_ASSIGN_OR_RETURN(
       prepared.budgets,
       calibrate(file, prepared.profile, prepared.source.digest, prepared.devices, factory, slices,
-                workspace.measurements(), SteadyClock(), note, &process_wide_ledger(), governor));
+                workspace.measurements(), SteadyClock(), note, &process_wide_ledger(),
+                [&] { wait_for_pause(governor, model); }));
   return prepared;
 }
 

@@ -70,17 +70,16 @@ std::string library_version() {
 class Calibrator {
  public:
   Calibrator(const GgufFile& file, const ModelProfile& profile, std::string_view digest,
-             StageFactory& factory, SliceCache& slices, const Clock& clock,
-             const CalibrationNote& note, MemoryLedger* ledger, const Governor* governor)
+             StageFactory& factory, SliceCache& slices, const Clock& clock, MemoryLedger* ledger,
+             const BeforeWork& before_work)
       : file_(file),
         profile_(profile),
         digest_(digest),
         factory_(factory),
         slices_(slices),
         clock_(clock),
-        note_(note),
         ledger_(ledger),
-        governor_(governor),
+        before_work_(before_work),
         ranges_(choose_ranges(profile)) {}
 
   // On a thread of its own: a CPU device pins the thread of its stages.
@@ -96,7 +95,6 @@ class Calibrator {
   Result<SliceTimings> run(const Device& device, LayerRange layers);
   StageMemory memory_of(LayerRange layers) const;
   Result<HeldMemory> lease(const Device& device, LayerRange layers);
-  void wait_for_pause() const;
 
   const GgufFile& file_;
   const ModelProfile& profile_;
@@ -104,9 +102,8 @@ class Calibrator {
   StageFactory& factory_;
   SliceCache& slices_;
   const Clock& clock_;
-  const CalibrationNote& note_;
   MemoryLedger* const ledger_;
-  const Governor* const governor_;
+  const BeforeWork& before_work_;
   const Ranges ranges_;
   double noise_ = 1;
 };
@@ -132,15 +129,8 @@ Result<HeldMemory> Calibrator::lease(const Device& device, LayerRange layers) {
   return std::move(leases.front());
 }
 
-// What is measured while others use the machine would say little, besides.
-void Calibrator::wait_for_pause() const {
-  if (governor_ == nullptr || governor_->runs()) return;
-  note_("waits: paused, " + governor_->state().why);
-  governor_->wait({});
-}
-
 Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
-  wait_for_pause();
+  before_work_();
   StageSpec spec;
   GOGRID_ASSIGN_OR_RETURN(spec.leases, lease(device, layers));
   spec.model = profile_.name;
@@ -154,7 +144,8 @@ Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
   spec.embedding_scale = profile_.embedding_scale;
   if (!spec.is_whole()) {
     GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers, [&](Bytes, Bytes) {
-      return wait_to_run(governor_, {});
+      before_work_();
+      return true;
     }));
     spec.path = spec.slice->path();
     spec.embedding_source = file_.path();
@@ -238,8 +229,8 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
                                             SliceCache& slices,
                                             const std::filesystem::path& cache_folder,
                                             const Clock& clock, const CalibrationNote& note,
-                                            MemoryLedger* ledger, const Governor* governor) {
-  Calibrator calibrator(file, profile, digest, factory, slices, clock, note, ledger, governor);
+                                            MemoryLedger* ledger, const BeforeWork& before_work) {
+  Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger, before_work);
   const CalibrationCache cache(cache_folder, library_version());
   const std::vector<Bytes> memory = plannable_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);

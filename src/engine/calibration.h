@@ -14,13 +14,15 @@
 #include "model/model_profile.h"
 #include "model/slice_cache.h"
 #include "placement/planner.h"
-#include "resource/governor.h"
+#include "resource/memory_ledger.h"
 #include "stage/stage.h"
 
 namespace gogrid {
 
 // Told a line for each device: what was measured, taken from the cache, or left out and why.
 using CalibrationNote = std::function<void(std::string_view)>;
+// Called before each piece of work, and often while a slice is made: returns when it may begin.
+using BeforeWork = std::function<void()>;
 
 // One budget for each device that works, in order. Runs two or three small slices of the model on
 // each, one device after the other (about two seconds each), on threads of its own; a model that
@@ -32,14 +34,13 @@ using CalibrationNote = std::function<void(std::string_view)>;
 // left. A renderer in software that nobody named is not measured beside other devices.
 //
 // `digest`: SHA-256 of the file. `clock` measures. `ledger` (may be null: nobody counts) is asked
-// before each slice is loaded; a device that it gives nothing of is left out. While `governor` (may
-// be null: never) pauses, nothing is read, made or run: it waits before each piece, says so in a
-// note, and nobody can end that wait but the pause.
+// before each slice is loaded; a device that it gives nothing of is left out. `before_work` is not
+// called where all was measured before.
 Result<std::vector<DeviceBudget>> calibrate(
     const GgufFile& file, const ModelProfile& profile, std::string_view digest,
     std::span<const Device> devices, StageFactory& factory, SliceCache& slices,
     const std::filesystem::path& cache_folder, const Clock& clock, const CalibrationNote& note,
-    MemoryLedger* ledger = nullptr, const Governor* governor = nullptr);
+    MemoryLedger* ledger = nullptr, const BeforeWork& before_work = [] {});
 
 // What may be planned on each device: its budget, at most what is free. CPU devices without a
 // budget share what is free evenly; unknown memory is no bound.

@@ -151,27 +151,25 @@ TEST_F(Calibration, RunsAMiddleLayerTheHeadAndTheWholeOfASmallModel) {
   EXPECT_THAT(factory_.made, ElementsAre("a 3-4", "a 7-8", "a 0-8"));
 }
 
-TEST_F(Calibration, WaitsInAPauseBeforeEachSliceAndSaysWhy) {
+TEST_F(Calibration, AsksBeforeEachPieceOfWorkAndNotAtAllWhereAllWasMeasured) {
   use_model({.n_layers = 8});
   factory_.speeds["a"] = {};
-  const SteadyClock clock;
-  Governor governor(clock);
-  governor.pause(PauseReason::kOperator, "a film", {});
-  std::jthread person;
-  const auto note = [&](std::string_view text) {
-    notes_.emplace_back(text);
-    if (!text.starts_with("waits")) return;
-    person = std::jthread([&] {
-      std::this_thread::sleep_for(5 * Governor::kWaitPoll);
-      EXPECT_FALSE(std::filesystem::exists(folder_ / "slices")) << "nothing is made meanwhile";
-      governor.resume(PauseReason::kOperator);
-    });
+  std::vector<std::size_t> made_when_asked;
+  const auto measure = [&] {
+    made_when_asked.clear();
+    return calibrate(
+        *file_, profile_, kDigest, std::vector{cpu("a")}, factory_, slices_, folder_ / "speeds",
+        clock_, [](std::string_view) {}, nullptr,
+        [&] {
+          if (made_when_asked.empty()) EXPECT_FALSE(std::filesystem::exists(folder_ / "slices"));
+          made_when_asked.push_back(factory_.made.size());
+        });
   };
-  ASSERT_TRUE(calibrate(*file_, profile_, kDigest, std::vector{cpu("a")}, factory_, slices_,
-                        folder_ / "speeds", clock_, note, nullptr, &governor));
-  EXPECT_THAT(notes_, Contains("waits: paused, a film"));
+  ASSERT_TRUE(measure());
   EXPECT_THAT(factory_.made, ElementsAre("a 3-4", "a 7-8", "a 0-8"));
-  EXPECT_GE(governor.paused_time(), 5 * Governor::kWaitPoll);
+  EXPECT_THAT(made_when_asked, ::testing::IsSupersetOf({0U, 1U, 2U}));
+  ASSERT_TRUE(measure());
+  EXPECT_THAT(made_when_asked, IsEmpty());
 }
 
 TEST_F(Calibration, CutsOnThePatternOfTheModel) {
