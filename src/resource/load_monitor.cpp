@@ -43,16 +43,6 @@ OthersLoad others_of(const LoadView& view) {
           .memory = view.host.memory_of_others};
 }
 
-void log_change(bool was_paused, const LoadDecision& decision) {
-  const bool paused = decision.state == LoadState::kPaused;
-  if (paused == was_paused) return;
-  if (paused) {
-    log::info("paused_for_load", {{"why", decision.why}});
-  } else {
-    log::info("resumed_after_load");
-  }
-}
-
 }  // namespace
 
 LoadMonitor::LoadMonitor(const PausePolicy& policy, LoadSources sources, const Clock& clock,
@@ -122,7 +112,6 @@ std::shared_ptr<const LoadView> LoadMonitor::settle(LoadView view) {
   MutexLock lock(mu_);
   const LoadDecision before = last_ ? last_->decision : LoadDecision{};
   view.decision = decide(before, policy_, others_of(view), clock_.now());
-  log_change(before.state == LoadState::kPaused, view.decision);
   last_ = std::make_shared<const LoadView>(std::move(view));
   paused_.store(last_->decision.state == LoadState::kPaused, std::memory_order_release);
   return last_;
