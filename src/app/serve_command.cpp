@@ -141,6 +141,8 @@ struct Server {
       warn_of(priority->apply(priority_of(*policy)));
     });
   }
+  // Its threads change policies, whose listeners use what is destroyed before it.
+  ~Server() { watch.stop(); }
 
   SteadyClock clock;
   const Workspace workspace;
@@ -182,16 +184,12 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel pre
   return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
 }
 
-bool is_for_memory(const Error& error) {
-  return error.code == ErrorCode::kDoesNotFit || error.code == ErrorCode::kExhausted;
-}
-
 Status add_model(Server& server, PreparedModel prepared) {
   const std::string name = prepared.source.name;
   return server.engines.add(name, [prepared = std::move(prepared), &server](
                                       const LoadProgress& progress, std::stop_token stop) {
     auto engine = load_model(server, prepared, progress, stop);
-    if (!engine && is_for_memory(engine.error())) {
+    if (!engine && is_for_memory(engine.error().code)) {
       server.metrics.count_memory_refusal(prepared.source.name);
     }
     return engine;

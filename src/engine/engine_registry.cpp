@@ -25,10 +25,6 @@ constexpr Duration kHealthyAfter = std::chrono::minutes(1);
 // Between two tries for memory: what one of them gives back is room that grew for another.
 constexpr Duration kMemoryInterval = std::chrono::seconds(1);
 
-bool is_for_memory(ErrorCode code) {
-  return code == ErrorCode::kExhausted || code == ErrorCode::kDoesNotFit;
-}
-
 bool is_idle(const TextEngine& engine) {
   const BatcherStatus status = engine.status();
   return status.running + status.waiting + status.held == 0;

@@ -237,7 +237,15 @@ void Routes::resources(const std::shared_ptr<Exchange>& exchange) {
 // Not on the connections' thread; `work` answers.
 void Routes::aside(const std::shared_ptr<Exchange>& exchange, std::function<void()> work) {
   const auto pass = std::make_shared<std::optional<Gate::Pass>>(gate_.enter());
-  if (*pass && aside_.try_post([work = std::move(work), pass] { work(); })) return;
+  const auto guarded = [exchange, work = std::move(work), pass] {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      log::error("http_handler_threw", {{"what", std::string_view(error.what())}});
+      exchange->refuse({ErrorCode::kInternal, "internal error", {}, {}});
+    }
+  };
+  if (*pass && aside_.try_post(guarded)) return;
   exchange->refuse({ErrorCode::kExhausted, "too many such requests are waiting", {}, {}});
 }
 

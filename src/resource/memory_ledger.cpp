@@ -68,6 +68,10 @@ std::string_view name_of(MemoryUse use) {
   return "memory";
 }
 
+bool is_for_memory(ErrorCode code) {
+  return code == ErrorCode::kExhausted || code == ErrorCode::kDoesNotFit;
+}
+
 // ---- leases
 
 MemoryLedger::Lease::Lease(Lease&& other) noexcept

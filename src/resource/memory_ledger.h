@@ -26,6 +26,9 @@ namespace gogrid {
 enum class MemoryUse : std::uint8_t { kCache, kCompute, kKv, kWeights };
 std::string_view name_of(MemoryUse use);  // "cache", "compute buffers", "KV cache", "weights"
 
+// What an error of want of memory has: kExhausted or kDoesNotFit.
+bool is_for_memory(ErrorCode code);
+
 struct MemoryRequest {
   std::string device;
   MemoryUse use = MemoryUse::kWeights;
