@@ -12,6 +12,7 @@ Status run_command(const RunCommand& command, const CommonOptions& common);
 Status plan_command(const PlanCommand& command, const CommonOptions& common);
 Status bench_command(const BenchCommand& command, const CommonOptions& common);
 Status devices_command(const DevicesCommand& command, const CommonOptions& common);
+Status doctor_command(const DoctorCommand& command, const CommonOptions& common);
 Status models_command(const ModelsCommand& command, const CommonOptions& common);
 
 }  // namespace gogrid

@@ -53,6 +53,8 @@ Status dispatch(const CommandLine& line) {
           return bench_command(command, line.common);
         } else if constexpr (std::is_same_v<Command, DevicesCommand>) {
           return devices_command(command, line.common);
+        } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
+          return doctor_command(command, line.common);
         } else {
           return models_command(command, line.common);
         }

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/config.h"
+#include "app/policies.h"
 #include "app/prepare.h"
 #include "app/stop_signals.h"
 #include "app/terminal.h"
@@ -31,10 +32,7 @@ constexpr auto kLook = std::chrono::milliseconds(5);
 
 // A flag wins over the file, the file over the default.
 Result<Config> merged_config(const ServeCommand& command) {
-  Config config;
-  if (!command.config.empty()) {
-    GOGRID_ASSIGN_OR_RETURN(config, read_config(command.config));
-  }
+  GOGRID_ASSIGN_OR_RETURN(Config config, config_of(command.policy));
   if (command.listen) {
     auto listen = parse_listen(*command.listen);
     if (!listen)
@@ -45,29 +43,11 @@ Result<Config> merged_config(const ServeCommand& command) {
   if (!command.placement.devices.empty()) config.devices = command.placement.devices;
   if (command.placement.context) config.context = command.placement.context;
   if (command.placement.parallel) config.parallel = command.placement.parallel;
-  if (command.mode) config.limits.push_back({"mode", *command.mode});
-  for (const std::string& limit : command.limits) {
-    auto setting = parse_limit(limit);
-    if (!setting)
-      return fail(ErrorCode::kInvalidArgument, "--limit: " + setting.error().message, "limit");
-    config.limits.push_back(*std::move(setting));
-  }
   if (config.models.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "a model is expected: --model NAME (see: gogrid models list)", "model");
   }
   return config;
-}
-
-// What is configured, and the changes that people made in earlier runs over it.
-Result<std::unique_ptr<PolicyStore>> open_policies(const Config& config,
-                                                   const Workspace& workspace) {
-  auto configured = with_settings(ResourcePolicy::of(ResourceMode::kBalanced), config.limits);
-  if (!configured) {
-    const Error fault = error_of(configured.error());
-    return fail(ErrorCode::kInvalidArgument, "--limit: " + fault.message, fault.param);
-  }
-  return PolicyStore::open(*std::move(configured), workspace.policy_file());
 }
 
 PlacementOptions placement_of(const ServeCommand& command, const Config& config) {

@@ -82,6 +82,19 @@ void add_sampling(CLI::App& app, RunCommand& run) {
       ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()));
 }
 
+void add_policy(CLI::App& app, PolicyOptions& policy) {
+  app.add_option("--config", policy.config, "A TOML file; flags win over it")->type_name("FILE");
+  app.add_option("--mode", policy.mode,
+                 "How much of this machine to use: conservative (somebody works at it), balanced "
+                 "(the default), aggressive (a server)")
+      ->type_name("MODE")
+      ->check(one_of({"conservative", "balanced", "aggressive"}));
+  repeatable(app.add_option("--limit", policy.limits,
+                            "One limit by its name, over the mode's, as in max_compute=0.5 (all "
+                            "names: docs/limits.md); repeatable")
+                 ->type_name("NAME=VALUE"));
+}
+
 void add_serve(CLI::App& root, Parsed& parsed) {
   auto* app = root.add_subcommand("serve", "Serve models over the OpenAI API");
   app->footer(help_text::kServe);
@@ -91,17 +104,7 @@ void add_serve(CLI::App& root, Parsed& parsed) {
   app->add_option("--listen", parsed.serve.listen,
                   "Where to listen (default 127.0.0.1:8080; port 0: any free one)")
       ->type_name("ADDR:PORT");
-  app->add_option("--config", parsed.serve.config, "A TOML file; flags win over it")
-      ->type_name("FILE");
-  app->add_option("--mode", parsed.serve.mode,
-                  "How much of this machine to use: conservative (somebody works at it), balanced "
-                  "(the default), aggressive (a server)")
-      ->type_name("MODE")
-      ->check(one_of({"conservative", "balanced", "aggressive"}));
-  repeatable(app->add_option("--limit", parsed.serve.limits,
-                             "One limit by its name, over the mode's, as in max_compute=0.5 (all "
-                             "names: docs/limits.md); repeatable")
-                 ->type_name("NAME=VALUE"));
+  add_policy(*app, parsed.policy);
   add_placement(*app, parsed);
   add_common(*app, parsed.common);
 }
@@ -162,6 +165,16 @@ void add_device_list(CLI::App& root, Parsed& parsed) {
   add_common(*devices, parsed.common);
 }
 
+void add_doctor(CLI::App& root, Parsed& parsed) {
+  auto* doctor = root.add_subcommand(
+      "doctor", "Say which limits hold on this machine, which not, why, and what to do");
+  doctor->footer(help_text::kDoctor);
+  add_policy(*doctor, parsed.policy);
+  add_devices(*doctor, parsed);
+  add_json(*doctor, parsed.common);
+  add_common(*doctor, parsed.common);
+}
+
 void add_models(CLI::App& root, Parsed& parsed) {
   auto* models = root.add_subcommand("models", "Import, list, show, verify and remove models");
   models->footer(help_text::kModels);
@@ -209,6 +222,7 @@ void define_commands(CLI::App& root, Parsed& parsed) {
   add_plan(root, parsed);
   add_bench(root, parsed);
   add_device_list(root, parsed);
+  add_doctor(root, parsed);
   add_models(root, parsed);
   auto* completion = root.add_subcommand("completion", "Print a completion script for a shell");
   completion->footer(help_text::kCompletion);

@@ -19,6 +19,7 @@ struct Parsed {
   std::vector<std::string> devices;
   std::optional<std::string> split;
   PlacementOptions placement;
+  PolicyOptions policy;
   ServeCommand serve;
   RunCommand run;
   PlanCommand plan;

@@ -63,6 +63,15 @@ BEHAVIOUR
 EXAMPLES
   gogrid devices --json
   GGML_VK_VISIBLE_DEVICES=0 gogrid devices)";
+inline constexpr const char* kDoctor = R"(
+BEHAVIOUR
+  Looks at this machine as `serve` would with the same options, tries the priority on itself, and
+  says of each limit whether it holds: yes, partly, no, or unused. Nothing is changed. What does not
+  hold is a finding, no failure: the exit status is 0. Takes about a second.
+
+EXAMPLES
+  gogrid doctor --mode conservative
+  gogrid doctor --config gogrid.toml --json)";
 inline constexpr const char* kModels = R"(
 BEHAVIOUR
   Files are checked before anything else reads them, copied, and known by their content; a crash in

@@ -78,11 +78,15 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
     command.placement = placement;
     line.command = std::move(command);
   };
-  if (name == "serve") placed(std::move(parsed.serve));
+  if (name == "serve") {
+    parsed.serve.policy = parsed.policy;
+    placed(std::move(parsed.serve));
+  }
   if (name == "run") placed(std::move(parsed.run));
   if (name == "plan") placed(std::move(parsed.plan));
   if (name == "bench") placed(std::move(parsed.bench));
   if (name == "devices") line.command = DevicesCommand{placement.devices};
+  if (name == "doctor") line.command = DoctorCommand{placement.devices, std::move(parsed.policy)};
   if (name == "models") line.command = std::move(parsed.models);
   if (name == "completion") line.command = std::move(parsed.completion);
   return line;

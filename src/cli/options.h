@@ -34,13 +34,18 @@ struct PlacementOptions {
   bool deterministic = false;
 };
 
+// How much of the machine, and where else that is said: `serve`, `doctor`.
+struct PolicyOptions {
+  std::filesystem::path config;
+  std::optional<std::string> mode;
+  std::vector<std::string> limits;  // NAME=VALUE
+};
+
 struct ServeCommand {
   PlacementOptions placement;
+  PolicyOptions policy;
   std::vector<std::string> models;    // library names or paths
   std::optional<std::string> listen;  // ADDR:PORT
-  std::filesystem::path config;
-  std::optional<std::string> mode;  // of resources
-  std::vector<std::string> limits;  // NAME=VALUE
 };
 struct RunCommand {
   PlacementOptions placement;
@@ -65,6 +70,10 @@ struct BenchCommand {
 struct DevicesCommand {
   std::vector<DeviceSpec> devices;
 };
+struct DoctorCommand {
+  std::vector<DeviceSpec> devices;
+  PolicyOptions policy;
+};
 struct ModelsCommand {
   enum class Action : std::uint8_t { kImport, kList, kShow, kVerify, kRemove };
   Action action = Action::kList;
@@ -83,7 +92,7 @@ struct PrintCommand {
 struct CommandLine {
   CommonOptions common;
   std::variant<PrintCommand, ServeCommand, RunCommand, PlanCommand, BenchCommand, DevicesCommand,
-               ModelsCommand, CompletionCommand>
+               DoctorCommand, ModelsCommand, CompletionCommand>
       command;
 };
 

@@ -14,8 +14,10 @@ namespace gogrid::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::StartsWith;
 using Json = nlohmann::json;
 
@@ -122,6 +124,38 @@ TEST_F(Commands, DevicesHaveTheirFixedFields) {
       EXPECT_TRUE(device.contains(field)) << field;
     EXPECT_NE(device["memory_total"], 0);
   }
+}
+
+TEST_F(Commands, TheDoctorSaysOfEachLimitWhetherItHoldsAndWhy) {
+  const Json report = json({"doctor", "--json", "--device", "cpu0", "--mode", "conservative"});
+  EXPECT_EQ(report["mode"], "conservative");
+  ASSERT_TRUE(report["all_hold"].is_boolean());
+  std::vector<std::string> names;
+  bool all = true;
+  for (const Json& finding : report["findings"]) {
+    names.push_back(finding["name"]);
+    EXPECT_THAT(finding["holds"], AnyOf("yes", "partly", "no", "unused"));
+    EXPECT_THAT(finding["kind"], AnyOf("enforced", "measured"));
+    EXPECT_FALSE(finding["what"].get<std::string>().empty()) << finding;
+    all = all && (finding["holds"] == "yes" || finding["holds"] == "unused");
+  }
+  EXPECT_EQ(report["all_hold"], all);
+  EXPECT_THAT(names,
+              IsSupersetOf({"max_device_memory", "max_compute", "nice", "io_class",
+                            "priority.policy", "priority.timer_slack_ns", "priority.oom_score_adj",
+                            "priority.back_up", "min_request_interval_ms", "max_batch", "pause.cpu",
+                            "pause.gpu", "pause.memory", "pressure", "pause.power", "pause.heat",
+                            "presence", "quiet_hours"}));
+}
+
+TEST_F(Commands, TheDoctorGoesByWhatIsConfiguredAndChangedAndPrintsItForPeopleToo) {
+  const Outcome outcome = gogrid(
+      {"doctor", "--device", "cpu0", "--limit", "max_compute=0.125", "--limit", "max_batch=9"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("The balanced mode on this machine"),
+                                 HasSubstr("computes for 12.5 % of the time"),
+                                 HasSubstr("at most 9 sequences in a step")));
+  EXPECT_EQ(gogrid({"doctor", "--limit", "max_compute=2"}).status, 2);
 }
 
 TEST_F(Commands, APlanHasItsFixedFieldsAndCoversAllLayers) {

@@ -46,14 +46,14 @@ TEST(Serve, TakesModelsAddressAndConfig) {
                                             "--listen", "127.0.0.1:0", "--config", "g.toml"});
   EXPECT_THAT(serve.models, ElementsAre("a", "b.gguf"));
   EXPECT_EQ(serve.listen, "127.0.0.1:0");
-  EXPECT_EQ(serve.config, "g.toml");
+  EXPECT_EQ(serve.policy.config, "g.toml");
 }
 
 TEST(Serve, LeavesToTheFileWhatWasNotSaid) {
   const auto serve = command<ServeCommand>({"serve"});
   EXPECT_THAT(serve.models, IsEmpty());
   EXPECT_FALSE(serve.listen);
-  EXPECT_TRUE(serve.config.empty());
+  EXPECT_TRUE(serve.policy.config.empty());
   EXPECT_THAT(serve.placement.devices, IsEmpty());
   EXPECT_THAT(serve.placement.split, IsEmpty());
   EXPECT_FALSE(serve.placement.context);
