@@ -147,11 +147,7 @@ PipelineOptions pipeline_options(const TextEngineOptions& options) {
   result.steps_in_flight = options.plan.groups;
   result.step_deadline = options.step_deadline;
   result.transfer_deadline = options.transfer_deadline;
-  if (options.policies != nullptr) {
-    result.compute_share = [policies = options.policies](const std::string& device) {
-      return policies->current()->compute_of(device);
-    };
-  }
+  result.duty = options.duty;
   return result;
 }
 

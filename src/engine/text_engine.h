@@ -41,9 +41,10 @@ struct TextEngineOptions {
   // Asked before each step, between the pieces of slicing, and before weights are loaded: a pause
   // holds all of these up. Must outlive the engine; null: never pauses.
   Governor* governor = nullptr;
-  // Sequences in a step and shares of compute, as in force at each step; must outlive the engine.
-  // Null: no limits.
+  // Sequences in a step, as in force at each; must outlive the engine. Null: no limit.
   const PolicyStore* policies = nullptr;
+  // Shares of the devices' time: one for all engines. Null: no limits.
+  std::shared_ptr<DeviceDuty> duty = nullptr;
   Metrics* metrics = nullptr;  // must outlive the engine; null: nothing is measured
   // Asked for all that the plan needs before anything is allocated. Must outlive the engine, and
   // stages that hang and were left behind: let it live as long as the process, as the factory does.

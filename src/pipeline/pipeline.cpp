@@ -86,6 +86,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::build(
                 "[pipeline] at least one stage and one step in flight expected: none");
   }
   auto core = std::make_shared<PipelineCore>(std::move(stages), options, clock, std::move(done));
+  if (options.duty != nullptr) options.duty->listen(core);
   std::vector<std::thread> threads;
   auto loaded = start_threads(core, factory, threads);
   if (loaded) loaded = wait_for_load(*core, progress, stop);

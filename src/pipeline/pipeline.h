@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "base/share.h"
+#include "resource/device_duty.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -22,9 +22,9 @@ struct PipelineOptions {
   // How long a stage that hangs (a step past its deadline, a load told to stop) is waited for
   // before its thread is left behind.
   Duration hang_grace = std::chrono::seconds(5);
-  // What share of the time a device may compute (resource/duty_cycle.h); asked after each of its
-  // steps, so that a change is in force with the next. Must not block. Empty: all of it.
-  std::function<Share(const std::string& device)> compute_share = {};
+  // When a device may be computed on, beside other pipelines; asked before each step, so that a
+  // change is in force with the next. Null: always.
+  std::shared_ptr<DeviceDuty> duty = nullptr;
 };
 
 struct StepResult {

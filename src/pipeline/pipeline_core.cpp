@@ -154,16 +154,19 @@ void PipelineCore::start_running() {
 std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
   for (;;) {
     std::vector<Answer> answers;
+    std::optional<DeviceDuty::Turn> unused;
     {
       MutexLock lock(mu_);
-      auto step = wait_for_step(lanes_[index]);
-      if (step == nullptr) return nullptr;
-      const std::uint64_t number = step->input.step;
-      const InFlight* record = find(number);
+      Lane& lane = lanes_[index];
+      auto step = wait_for_step(lane);
+      const std::uint64_t number = step == nullptr ? 0 : step->input.step;
+      const InFlight* record = step == nullptr ? nullptr : find(number);
       if (record != nullptr && !record->doomed) {
-        lanes_[index].running = number;
+        lane.running = number;
         return step;
       }
+      unused = std::exchange(lane.turn, std::nullopt);
+      if (step == nullptr) return nullptr;
       if (record != nullptr) answer_error(index, number, *record->doomed, answers);
       delivering_ += answers.empty() ? 0 : 1;
     }
@@ -171,9 +174,15 @@ std::unique_ptr<Step> PipelineCore::take(std::size_t index) {
   }
 }
 
-TimePoint PipelineCore::rests_until(const Lane& lane) const {
-  if (!options_.compute_share || lane.done == TimePoint{}) return lane.done;
-  return gogrid::rests_until(lane.begun, lane.done, options_.compute_share(lane.status.device));
+TimePoint PipelineCore::free_at(const Lane& lane) const {
+  return options_.duty == nullptr ? TimePoint{} : options_.duty->free_at(lane.status.device);
+}
+
+bool PipelineCore::begin_turn(Lane& lane) {
+  if (options_.duty == nullptr) return true;
+  const std::string& device = lane.status.device;
+  lane.turn = closing_ ? options_.duty->begin(device) : options_.duty->try_begin(device);
+  return lane.turn.has_value();
 }
 
 std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
@@ -182,8 +191,9 @@ std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
       lane.work.wait(mu_);
       continue;
     }
-    const Duration rest = rests_until(lane) - clock_.now();
-    if (rest <= Duration(0) || closing_) break;
+    if (begin_turn(lane)) break;
+    const TimePoint free = free_at(lane);
+    const Duration rest = free == DeviceDuty::kUntold ? tick_ : free - clock_.now();
     lane.work.wait_until(mu_, std::chrono::steady_clock::now() + std::min(rest, tick_));
   }
   if (lane.state == LaneState::kLeftBehind) return nullptr;
@@ -194,18 +204,23 @@ std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
   return step;
 }
 
+void PipelineCore::duty_changed() {
+  MutexLock lock(mu_);
+  for (Lane& lane : lanes_) lane.work.notify_all();
+}
+
 void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
                           Result<StageOutput> output) {
   std::vector<Answer> answers;
+  std::optional<DeviceDuty::Turn> turn;
   {
     MutexLock lock(mu_);
     Lane& lane = lanes_[index];
     if (lane.state == LaneState::kLeftBehind) return;
+    turn = std::exchange(lane.turn, std::nullopt);
     const TimePoint now = clock_.now();
     const Duration busy = now - lane.since;
     lane.running.reset();
-    lane.begun = lane.since;
-    lane.done = now;
     lane.status.busy += busy;
     ++lane.status.steps;
     step->busy += busy;
@@ -225,6 +240,7 @@ void PipelineCore::finish(std::size_t index, std::unique_ptr<Step> step,
     }
     delivering_ += answers.empty() ? 0 : 1;
   }
+  turn.reset();
   deliver(std::move(answers));
 }
 
@@ -386,7 +402,7 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
       return fail_pipeline(i, std::move(error), lane.running, answers);
     }
     // A rest is not a hang; nor was it one when a new share has ended it.
-    lane.rested = std::max(lane.rested, std::min(now, rests_until(lane)));
+    lane.rested = std::max(lane.rested, std::min(now, free_at(lane)));
     if (!lane.queue.empty() &&
         now - std::max(lane.queue.front().since, lane.rested) > options_.transfer_deadline) {
       Error error{ErrorCode::kDeadline,
@@ -442,11 +458,14 @@ void PipelineCore::report_ended(std::size_t index) {
 }
 
 bool PipelineCore::wait_until_ended(std::size_t index) {
+  // Nobody shall wait for a step that hangs.
+  std::optional<DeviceDuty::Turn> turn;
   MutexLock lock(mu_);
   Lane& lane = lanes_[index];
   while (lane.state != LaneState::kEnded) {
     if (overdue(lane, clock_.now())) {
       lane.state = LaneState::kLeftBehind;
+      turn = std::exchange(lane.turn, std::nullopt);
       log::error("stage_left_behind", {{"stage", lane.name}});
       return false;
     }

@@ -13,7 +13,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "pipeline/pipeline.h"
-#include "resource/duty_cycle.h"
+#include "resource/device_duty.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -30,7 +30,7 @@ struct Step {
 // touch, and everything it does here once it is left behind has no effect.
 //
 // Thread-safe.
-class PipelineCore {
+class PipelineCore final : public DutyListener {
  public:
   PipelineCore(std::vector<StageSpec> specs, const PipelineOptions& options, const Clock& clock,
                StepDone done);
@@ -55,6 +55,9 @@ class PipelineCore {
   void finish(std::size_t lane, std::unique_ptr<Step> step, Result<StageOutput> output)
       EXCLUDES(mu_);
   void report_ended(std::size_t lane) EXCLUDES(mu_);
+
+  // Some device may be computed on again.
+  void duty_changed() override EXCLUDES(mu_);
 
   // For the builder.
   struct LoadState {
@@ -96,8 +99,8 @@ class PipelineCore {
     TimePoint since;                       // last progress, begin of the step, begin of the end
     std::optional<std::uint64_t> running;  // number of the step in forward()
     std::deque<Queued> queue;
-    TimePoint begun, done;  // the last step
-    TimePoint rested;       // so far, when deadlines were looked at last
+    std::optional<DeviceDuty::Turn> turn;  // of the running step; given back without mu_
+    TimePoint rested;  // or waited for others on its device: so far, when last looked at
     StageStatus status;
     CondVar work;
   };
@@ -112,8 +115,9 @@ class PipelineCore {
     std::string failed_stage;
   };
 
-  // When the lane may compute again, by the share of now.
-  TimePoint rests_until(const Lane& lane) const REQUIRES(mu_);
+  // Whether the lane may compute now; it then has its turn.
+  bool begin_turn(Lane& lane) REQUIRES(mu_);
+  TimePoint free_at(const Lane& lane) const REQUIRES(mu_);
   std::unique_ptr<Step> wait_for_step(Lane& lane) REQUIRES(mu_);
   void advance_or_answer(std::size_t index, std::unique_ptr<Step> step, StageOutput output,
                          std::vector<Answer>& answers) REQUIRES(mu_);

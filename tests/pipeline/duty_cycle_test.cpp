@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -23,11 +25,18 @@ using testing::FakeStageFactory;
 
 const SteadyClock kClock;
 
+PipelineOptions limited_by(DeviceDuty::ShareOf share) {
+  return {.duty = std::make_shared<DeviceDuty>(std::move(share), kClock)};
+}
+
 // Keeps two steps in flight, so that a stage that does not rest has always work.
 class BusyPipeline {
  public:
   BusyPipeline(std::size_t n_stages, PipelineOptions options, milliseconds step)
-      : factory_(FakeOptions{.script = [step](FakeCall&) { std::this_thread::sleep_for(step); }}) {
+      : BusyPipeline(n_stages, std::move(options),
+                     [step](FakeCall&) { std::this_thread::sleep_for(step); }) {}
+  BusyPipeline(std::size_t n_stages, PipelineOptions options, std::function<void(FakeCall&)> step)
+      : factory_(FakeOptions{.script = std::move(step)}) {
     options.steps_in_flight = 2;
     auto built = Pipeline::build(
         fake_specs(n_stages), factory_, options, kClock,
@@ -80,8 +89,8 @@ class DutyCycleOf : public ::testing::TestWithParam<int> {};
 TEST_P(DutyCycleOf, APipelineIsWithinFivePointsOnOneAndTwoStages) {
   const auto share = Share::of_millionths(static_cast<std::uint32_t>(GetParam()) * 10'000);
   for (const std::size_t n_stages : {1U, 2U}) {
-    BusyPipeline pipeline(n_stages, {.compute_share = [=](const std::string&) { return share; }},
-                          milliseconds(8));
+    BusyPipeline pipeline(n_stages, limited_by([=](const std::string&) { return share; }),
+                          milliseconds(20));
     for (const double busy : pipeline.run(seconds(1))) {
       EXPECT_LE(busy, share.number() + 0.05) << n_stages;
       // Two stages pass their steps on, so one may wait for the other.
@@ -100,7 +109,7 @@ TEST(DutyCycleOfDevices, EachHasItsOwn) {
     const auto share_of = [&](const std::string& device) {
       return Share::percent(device == name ? 20 : 100);
     };
-    BusyPipeline pipeline(2, {.compute_share = share_of}, milliseconds(5));
+    BusyPipeline pipeline(2, limited_by(share_of), milliseconds(5));
     const auto busy = pipeline.run(seconds(1));
     ASSERT_EQ(busy.size(), 2U);
     EXPECT_LE(busy[limited], 0.25) << name;
@@ -111,7 +120,7 @@ TEST(DutyCycleOfDevices, EachHasItsOwn) {
 TEST(DutyCycleOfDevices, AChangeIsInForceWithTheNextStep) {
   std::atomic<std::uint32_t> millionths{100'000};
   BusyPipeline pipeline(
-      1, {.compute_share = [&](const std::string&) { return Share::of_millionths(millionths); }},
+      1, limited_by([&](const std::string&) { return Share::of_millionths(millionths); }),
       milliseconds(5));
   EXPECT_LE(pipeline.run(milliseconds(500))[0], 0.2);
   millionths = 1'000'000;
@@ -124,10 +133,9 @@ constexpr Share kHardlyAny = Share::of_millionths(10);
 
 TEST(DutyCycleOfDevices, ARestIsNoHang) {
   std::atomic<Share> share{kHardlyAny};
-  BusyPipeline pipeline(2,
-                        {.transfer_deadline = milliseconds(40),
-                         .compute_share = [&](const std::string&) { return share.load(); }},
-                        milliseconds(5));
+  PipelineOptions options = limited_by([&](const std::string&) { return share.load(); });
+  options.transfer_deadline = milliseconds(40);
+  BusyPipeline pipeline(2, options, milliseconds(5));
   pipeline.send(0);
   pipeline.send(1);
   ASSERT_TRUE(pipeline.next(seconds(30)));
@@ -141,11 +149,10 @@ TEST(DutyCycleOfDevices, ARestIsNoHang) {
 TEST(DutyCycleOfDevices, AShareOfNothingThatLastedForAMomentIsForgotten) {
   std::atomic<Share> share{Share::percent(100)};
   std::atomic<bool> dips{false};
-  BusyPipeline pipeline(
-      1,
-      {.compute_share =
-           [&](const std::string&) { return dips.exchange(false) ? kHardlyAny : share.load(); }},
-      milliseconds(5));
+  BusyPipeline pipeline(1, limited_by([&](const std::string&) {
+                          return dips.exchange(false) ? kHardlyAny : share.load();
+                        }),
+                        milliseconds(5));
   pipeline.send(0);
   for (SlotId slot = 1; slot < 8; ++slot) {
     dips = true;
@@ -160,8 +167,7 @@ TEST(DutyCycleOfDevices, ARestEndsWithThePipeline) {
   const auto share_of = [](const std::string& device) {
     return device == "fake1" ? kHardlyAny : Share::percent(100);
   };
-  std::optional<BusyPipeline> pipeline(std::in_place, 2, PipelineOptions{.compute_share = share_of},
-                                       milliseconds(5));
+  std::optional<BusyPipeline> pipeline(std::in_place, 2, limited_by(share_of), milliseconds(5));
   pipeline->send(0);
   pipeline->send(1);
   ASSERT_TRUE(pipeline->next(seconds(30)));
@@ -169,6 +175,53 @@ TEST(DutyCycleOfDevices, ARestEndsWithThePipeline) {
   const TimePoint begin = kClock.now();
   pipeline.reset();
   EXPECT_LT(kClock.now() - begin, seconds(5) * testing::kSlowness);
+}
+
+// What of the time between the first and the last look some step was in forward() on the device.
+class UnionOfSteps {
+ public:
+  void begin() {
+    const std::lock_guard lock(mu_);
+    if (running_++ == 0) since_ = kClock.now();
+  }
+  void end() {
+    const std::lock_guard lock(mu_);
+    if (--running_ == 0) busy_ += kClock.now() - since_;
+  }
+  double seconds() const { return std::chrono::duration<double>(busy_).count(); }
+
+ private:
+  std::mutex mu_;
+  int running_ = 0;
+  TimePoint since_;
+  Duration busy_{};
+};
+
+// Each of them would take half of the time if the other were not there.
+TEST(DutyCycleOfDevices, IsOfAllModelsOnADeviceTogether) {
+  UnionOfSteps device;
+  const auto duty =
+      std::make_shared<DeviceDuty>([](const std::string&) { return Share::percent(50); }, kClock);
+  const auto step = [&](FakeCall&) {
+    device.begin();
+    std::this_thread::sleep_for(milliseconds(8));
+    device.end();
+  };
+  BusyPipeline a(1, {.duty = duty}, step);
+  BusyPipeline b(1, {.duty = duty}, step);
+  const TimePoint begin = kClock.now();
+  std::vector<double> of_b;
+  std::jthread other([&] { of_b = b.run(seconds(1)); });
+  const auto of_a = a.run(seconds(1));
+  other.join();
+  const double wall = std::chrono::duration<double>(kClock.now() - begin).count();
+  EXPECT_LE(device.seconds() / wall, 0.5 + 0.05);
+  EXPECT_GE(device.seconds() / wall, 0.5 - 0.1 * testing::kSlowness);
+  ASSERT_EQ(of_a.size(), 1U);
+  ASSERT_EQ(of_b.size(), 1U);
+  // Neither has filled the other's rest.
+  EXPECT_GE(of_a[0], 0.2 / testing::kSlowness);
+  EXPECT_GE(of_b[0], 0.2 / testing::kSlowness);
 }
 
 }  // namespace
