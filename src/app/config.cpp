@@ -198,13 +198,18 @@ Result<PolicySetting> parse_limit(std::string_view text) {
   const std::string_view value = text.substr(sign + 1);
   PolicySetting setting{std::string(text.substr(0, sign)), std::string(value)};
   const char* const end = value.data() + value.size();
+  // What does not fit stays a text, and is refused as one; as a number it would be 0, no limit.
+  const auto read = [&](auto& number) {
+    const auto [stopped, error] = std::from_chars(value.data(), end, number);
+    return stopped == end && error == std::errc();
+  };
   std::int64_t whole = 0;
   double real = 0.0;
   if (value == "true" || value == "false")
     setting.value = value == "true";
-  else if (std::from_chars(value.data(), end, whole).ptr == end)
+  else if (read(whole))
     setting.value = whole;
-  else if (std::from_chars(value.data(), end, real).ptr == end)
+  else if (read(real))
     setting.value = real;
   return setting;
 }

@@ -151,6 +151,10 @@ TEST(Limit, IsANameAndAValueOfItsKind) {
   EXPECT_EQ(value("pause.enabled=false"), PolicyValue(false));
   EXPECT_EQ(value("mode=balanced"), PolicyValue(std::string("balanced")));
   EXPECT_EQ(value("max_compute=0.5x"), PolicyValue(std::string("0.5x")));
+  // As a number it would be 0, and 0 is no limit.
+  for (const char* text : {"99999999999999999999", "-99999999999999999999", "1e-9999", "1e9999"}) {
+    EXPECT_EQ(value(("nice=" + std::string(text)).c_str()), PolicyValue(std::string(text)));
+  }
   for (const char* bad : {"", "=", "=1", "max_compute", "max_compute="})
     EXPECT_FALSE(parse_limit(bad)) << bad;
 }
