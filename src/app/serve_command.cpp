@@ -9,6 +9,7 @@
 #include "app/prepare.h"
 #include "app/stop_signals.h"
 #include "app/terminal.h"
+#include "base/nearest.h"
 #include "device/gpu_sources.h"
 #include "device/telemetry.h"
 #include "http/http_server.h"
@@ -29,6 +30,10 @@ namespace {
 constexpr std::uint64_t kMaxWaiting = 1024;
 constexpr Duration kDrainLimit = std::chrono::seconds(30);
 constexpr auto kLook = std::chrono::milliseconds(5);
+// The watch has a thread of its own, and can wait for a slow driver. Below the window of a look
+// (LoadMonitor::kWindow), so that the reading at its beginning is not taken for the one at its end.
+constexpr Duration kGpuMaxAge = std::chrono::milliseconds(500);
+constexpr Duration kGpuMaxWait = std::chrono::seconds(1);
 
 // A flag wins over the file, the file over the default.
 Result<Config> merged_config(const ServeCommand& command) {
@@ -73,13 +78,25 @@ void warn_of(const PriorityReport& report) {
   if (!report.warning.empty()) log::warning("priority_not_set", {{"why", report.warning}});
 }
 
+// Limits of a device that is not here are allowed, for it may come back; a mistyped name is none.
+void warn_of_unknown_devices(const ResourcePolicy& policy, const std::vector<Device>& devices) {
+  std::vector<std::string> known;
+  for (const Device& device : devices) known.push_back(device.id);
+  for (const auto& [id, limits] : policy.devices) {
+    if (std::ranges::contains(known, id)) continue;
+    log::warning("limit_of_unknown_device",
+                 {{"device", id}, {"hint", "no such device here" + suggestion(id, known)}});
+  }
+}
+
 // The owner's time zone; of this process's own environment.
 Result<const std::chrono::time_zone*> zone_here() { return local_zone(std::getenv("TZ")); }
 
 WatchSources watch_sources(HostLoadReader& host, Telemetry& gpus) {
   WatchSources sources{
-      .load = {.host = [&host] { return host.read(); },
-               .gpu_of_others = [&gpus] { return gpu_of_others(*gpus.read()); }},
+      .load = {
+          .host = [&host] { return host.read(); },
+          .gpu_of_others = [&gpus] { return gpu_of_others(*gpus.read(kGpuMaxAge, kGpuMaxWait)); }},
       .wall_clock =
           [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); },
       .zone = zone_here};
@@ -113,6 +130,7 @@ struct Server {
                    .load = [this] { return watch.load(); }}) {
     policies->listen([this, whole = devices.devices()](const PolicyStore::Snapshot& policy) {
       set_caps(ledger, whole, *policy);
+      warn_of_unknown_devices(*policy, whole);
       engines.look();
     });
     if (priority == nullptr) return;
@@ -129,6 +147,8 @@ struct Server {
   const PlacementOptions placement;
   const std::unique_ptr<ProcessPriority> priority = make_priority();
   const std::unique_ptr<PolicyStore> policies;
+  const std::shared_ptr<DeviceDuty> duty = std::make_shared<DeviceDuty>(
+      [this](const std::string& device) { return policies->current()->compute_of(device); }, clock);
   const DeviceRegistry devices;
   MemoryLedger& ledger = process_wide_ledger();
   Metrics metrics;
@@ -161,6 +181,7 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel pre
       engine_options(server.workspace, prepared, server.placement, &server.metrics);
   options.governor = &server.governor;
   options.policies = server.policies.get();
+  options.duty = server.duty;
   return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
 }
 
@@ -169,6 +190,8 @@ Status add_model(Server& server, PreparedModel prepared) {
   return server.engines.add(name, [prepared = std::move(prepared), &server](
                                       const LoadProgress& progress, std::stop_token stop) {
     auto engine = load_model(server, prepared, progress, stop);
+    // Backends may have started threads of their own.
+    if (server.priority != nullptr) warn_of(server.priority->reapply());
     if (!engine && is_for_memory(engine.error().code)) {
       server.metrics.count_memory_refusal(prepared.source.name);
     }
@@ -221,8 +244,6 @@ void announce(Server& server, const ListenAddress& address) {
     }
   }
   if (server.stopping) return;
-  // Backends may have set their own threads.
-  if (server.priority != nullptr) warn_of(server.priority->reapply());
   for (const ModelStatus& model : server.engines.list()) {
     if (model.state == ModelState::kFailed) complain("model " + model.name + ": " + model.why);
   }

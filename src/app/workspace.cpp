@@ -32,6 +32,7 @@ std::string identity_of(const struct stat& status) {
 
 Result<Workspace> Workspace::open(const std::filesystem::path& flag) {
   GOGRID_ASSIGN_OR_RETURN(auto root, data_folder(flag));
+  GOGRID_RETURN_IF_ERROR(remove_stale_temporaries(root));
   for (const char* folder : {"slices", "measurements", "digests"}) {
     std::error_code error;
     std::filesystem::create_directories(root / folder, error);

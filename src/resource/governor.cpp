@@ -9,8 +9,8 @@
 namespace gogrid {
 
 std::string_view name_of(PauseReason reason) {
-  constexpr std::array<std::string_view, kPauseReasons> kNames = {"operator", "schedule", "power",
-                                                                  "heat", "load"};
+  constexpr std::array<std::string_view, kPauseReasons> kNames = {"operator", "policy", "schedule",
+                                                                  "power",    "heat",   "load"};
   return kNames[static_cast<std::size_t>(reason)];
 }
 

@@ -16,8 +16,8 @@
 namespace gogrid {
 
 // Who asks; the first of those who do is named.
-enum class PauseReason : std::uint8_t { kOperator, kSchedule, kPower, kHeat, kLoad };
-inline constexpr std::size_t kPauseReasons = 5;
+enum class PauseReason : std::uint8_t { kOperator, kPolicy, kSchedule, kPower, kHeat, kLoad };
+inline constexpr std::size_t kPauseReasons = 6;
 std::string_view name_of(PauseReason reason);  // "operator", …
 
 struct GovernorState {

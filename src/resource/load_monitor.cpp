@@ -79,6 +79,7 @@ void LoadMonitor::stop() {
 
 void LoadMonitor::set_policy(const PausePolicy& policy) {
   MutexLock lock(mu_);
+  if (policy == policy_) return;
   policy_ = policy;
   look_now_ = true;
   changed_.notify_all();
@@ -127,7 +128,13 @@ bool LoadMonitor::rest_until(std::chrono::steady_clock::time_point due) {
 
 void LoadMonitor::begin_window() {
   MutexLock looking(looking_);
+  bool gpus = false;
+  {
+    MutexLock lock(mu_);
+    gpus = policy_.enabled;
+  }
   ask_host(sources_.host);
+  static_cast<void>(ask_gpu(sources_.gpu_of_others, gpus));  // a figure is since the last
 }
 
 bool LoadMonitor::wait_for_next() {

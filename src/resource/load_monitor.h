@@ -49,7 +49,7 @@ class LoadMonitor {
   // No further look by the thread; waits for one that is under way. May be called again.
   void stop() EXCLUDES(mu_);
 
-  // In force at the next look, which the thread makes at once.
+  // In force at the next look, which the thread makes at once where something is new.
   void set_policy(const PausePolicy& policy) EXCLUDES(mu_);
 
   // Looks now, and decides at clock.now(). Blocks as long as the sources do.
@@ -62,7 +62,7 @@ class LoadMonitor {
 
   // More often, the CPU's load would be counted in too few ticks to be known.
   static constexpr std::chrono::milliseconds kLeastInterval{200};
-  // The thread's looks find the CPU's load of this long before them. Over all of a long interval, a
+  // The thread's looks find the load of this long before them. Over all of a long interval, a
   // load that began in the midst of it would be seen a whole interval late.
   static constexpr std::chrono::milliseconds kWindow{1000};
 

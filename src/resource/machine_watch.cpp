@@ -14,6 +14,8 @@ namespace {
 constexpr Duration kLongestSchedule = std::chrono::minutes(1);
 // A pause that nobody renews ends so long after the look that should have done so.
 constexpr Duration kGrace = std::chrono::seconds(2);
+// Without a figure in so many looks, there will be none.
+constexpr int kLooksForCpu = 3;
 
 std::optional<ResourceMode> mode_of(ScheduledMode mode) {
   switch (mode) {
@@ -88,6 +90,10 @@ PausePolicy MachineWatch::policy() const { return with_presence(configured_, pre
 void MachineWatch::on_policy(const PolicyStore::Snapshot& snapshot) {
   MutexLock lock(mu_);
   configured_ = snapshot->pause;
+  if (wants_no_work(*snapshot))
+    governor_.pause(PauseReason::kPolicy, "max_compute is 0", {});
+  else
+    governor_.resume(PauseReason::kPolicy);
   monitor_.set_policy(policy());  // locked: of two changes the later one must stand
 }
 
@@ -126,8 +132,9 @@ void MachineWatch::act(PauseReason reason, const std::string& fault, ConditionSt
 }
 
 void MachineWatch::tell_unwatched(const LoadView& view) {
-  // The first look never knows the CPU's load: it is a difference.
-  if (++looks_ != 2) return;
+  // The first looks may not know the CPU's load: it is a difference.
+  if (told_unwatched_ || (!view.host.cpu && ++looks_ < kLooksForCpu)) return;
+  told_unwatched_ = true;
   const std::string missing = unwatched(view);
   if (!missing.empty()) log::info("not_watched", {{"missing", missing}});
 }

@@ -77,7 +77,8 @@ class MachineWatch {
   CondVar changed_;
   PausePolicy configured_ GUARDED_BY(mu_);
   PresenceState presence_state_ GUARDED_BY(mu_) = PresenceState::kUnknown;
-  int looks_ GUARDED_BY(mu_) = 0;  // as many as tell_unwatched() was told of
+  int looks_ GUARDED_BY(mu_) = 0;  // without a figure of the CPU, so far
+  bool told_unwatched_ GUARDED_BY(mu_) = false;
   ConditionState power_ GUARDED_BY(mu_);
   ConditionState heat_ GUARDED_BY(mu_);
   const std::chrono::time_zone* zone_ GUARDED_BY(mu_) = nullptr;

@@ -98,7 +98,9 @@ std::vector<PolicySetting> PolicyStore::changes() const {
 Result<PolicyStore::Snapshot> PolicyStore::change(std::span<const PolicySetting> settings,
                                                   std::string_view who) {
   MutexLock lock(writing_);
-  auto changes = this->changes();
+  GOGRID_ASSIGN_OR_RETURN(const FileLock alone, FileLock::acquire(lock_file()));
+  // Of the file: another server on the same data folder may have written its own since.
+  GOGRID_ASSIGN_OR_RETURN(auto changes, read(file_));
   merge(settings, changes);
   // Checked as they came, so that each fault is told; made of what remains of all changes.
   if (auto checked = with_settings(*current(), settings); !checked) {
@@ -115,6 +117,7 @@ Result<PolicyStore::Snapshot> PolicyStore::change(std::span<const PolicySetting>
 
 Result<PolicyStore::Snapshot> PolicyStore::reset(std::string_view who) {
   MutexLock lock(writing_);
+  GOGRID_ASSIGN_OR_RETURN(const FileLock alone, FileLock::acquire(lock_file()));
   GOGRID_RETURN_IF_ERROR(keep({}));
   log::warning("policy_reset", {{"by", who}});
   return put(base(), {});
@@ -141,11 +144,17 @@ void PolicyStore::listen(Listener listener) {
   listeners_.push_back(std::move(listener));
 }
 
+std::filesystem::path PolicyStore::lock_file() const {
+  return file_.parent_path() / ("." + file_.filename().string() + ".lock");
+}
+
 ResourcePolicy PolicyStore::base() const {
   if (!scheduled_) return configured_;
   ResourcePolicy policy = ResourcePolicy::of(*scheduled_);
   policy.devices = configured_.devices;
-  return policy;
+  // Who asks for a quiet hour wants no more of the machine to be taken in it than at others.
+  return scheduled_ == ResourceMode::kConservative ? stricter(std::move(policy), configured_)
+                                                   : policy;
 }
 
 Status PolicyStore::keep(std::span<const PolicySetting> changes) {
@@ -167,7 +176,13 @@ PolicyStore::Snapshot PolicyStore::put(ResourcePolicy policy, std::vector<Policy
     current_ = snapshot;
     changes_ = std::move(changes);
   }
-  for (const Listener& listener : listeners_) listener(snapshot);
+  for (const Listener& listener : listeners_) {
+    try {
+      listener(snapshot);
+    } catch (const std::exception& thrown) {  // the others must hear of it all the same
+      log::error("policy_listener_failed", {{"error", std::string_view(thrown.what())}});
+    }
+  }
   return snapshot;
 }
 

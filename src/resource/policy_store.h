@@ -18,7 +18,8 @@ namespace gogrid {
 // What was configured, over it what the schedule says at this hour, and over both the changes that
 // people made since, which are kept in a file until they are taken back. A change is whole or not
 // at all: readers hold a snapshot, which never changes under them, and never wait for the disk.
-// Thread-safe.
+// Several stores may share a file: a change is made over what all have written, and is in force in
+// the others at their next change or start. Thread-safe.
 class PolicyStore {
  public:
   using Snapshot = std::shared_ptr<const ResourcePolicy>;
@@ -49,6 +50,7 @@ class PolicyStore {
 
  private:
   PolicyStore(ResourcePolicy configured, std::filesystem::path file);
+  std::filesystem::path lock_file() const;
   Status keep(std::span<const PolicySetting> changes) REQUIRES(writing_);
   ResourcePolicy base() const REQUIRES(writing_);
   Snapshot put(ResourcePolicy policy, std::vector<PolicySetting> changes) REQUIRES(writing_)

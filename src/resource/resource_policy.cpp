@@ -272,6 +272,36 @@ Share ResourcePolicy::compute_of(std::string_view device) const {
   return found->second.max_compute.value_or(max_compute);
 }
 
+bool wants_no_work(const ResourcePolicy& policy) {
+  const auto computes = [](const auto& device) {
+    return device.second.max_compute.value_or(Share()) > Share();
+  };
+  return policy.max_compute == Share() && std::ranges::none_of(policy.devices, computes);
+}
+
+ResourcePolicy stricter(ResourcePolicy policy, const ResourcePolicy& than) {
+  const auto least = [](auto& value, const auto& other) { value = std::min(value, other); };
+  const auto most = [](auto& value, const auto& other) { value = std::max(value, other); };
+  least(policy.max_device_memory, than.max_device_memory);
+  least(policy.max_compute, than.max_compute);
+  most(policy.nice, than.nice);
+  if (than.io_class > policy.io_class) {
+    policy.io_class = than.io_class;
+    policy.io_level = than.io_level;
+  } else if (than.io_class == policy.io_class) {
+    most(policy.io_level, than.io_level);
+  }
+  most(policy.min_request_interval, than.min_request_interval);
+  least(policy.max_batch, than.max_batch);
+  policy.pause.enabled = policy.pause.enabled || than.pause.enabled;
+  least(policy.pause.cpu, than.pause.cpu);
+  least(policy.pause.gpu, than.pause.gpu);
+  least(policy.pause.memory, than.pause.memory);
+  least(policy.pause.check, than.pause.check);
+  most(policy.pause.pause, than.pause.pause);
+  return policy;
+}
+
 std::expected<ResourcePolicy, std::vector<PolicyFault>> with_settings(
     ResourcePolicy policy, std::span<const PolicySetting> settings) {
   std::vector<PolicyFault> faults;

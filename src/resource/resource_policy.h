@@ -63,6 +63,13 @@ struct ResourcePolicy {
   bool operator==(const ResourcePolicy&) const = default;
 };
 
+// max_compute is 0 for all devices: that is a pause, not a rest without end.
+bool wants_no_work(const ResourcePolicy& policy);
+
+// Of each value the one that takes less of the machine, and yields sooner and for longer; mode and
+// devices' own values are `policy`'s.
+ResourcePolicy stricter(ResourcePolicy policy, const ResourcePolicy& than);
+
 // Null takes a device's own value back.
 using PolicyValue = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
 

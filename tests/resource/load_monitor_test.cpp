@@ -152,7 +152,7 @@ TEST_F(LoadMonitorTest, LooksFromAThreadAtOnceAndAgain) {
   monitor.stop();
 }
 
-TEST_F(LoadMonitorTest, TakesTheCpusLoadOfTheLastSecondBeforeALook) {
+TEST_F(LoadMonitorTest, TakesTheLoadOfTheLastSecondBeforeALook) {
   PausePolicy rarely = kPolicy;
   rarely.check = 2s;
   LoadMonitor& monitor = make(rarely);
@@ -160,13 +160,25 @@ TEST_F(LoadMonitorTest, TakesTheCpusLoadOfTheLastSecondBeforeALook) {
   ASSERT_TRUE(monitor.start().has_value());
   await([&] { return tellings >= 1; });
   EXPECT_EQ(host_looks, 1);
-  await([&] { return host_looks == 2; });
+  await([&] { return host_looks == 2 && gpu_looks == 2; });
   EXPECT_EQ(tellings, 1) << "only a window begins";
   const auto window = std::chrono::steady_clock::now();
   EXPECT_GE(window - begun, 2s - LoadMonitor::kWindow);
   await([&] { return tellings >= 2; });
   EXPECT_GE(std::chrono::steady_clock::now() - window, LoadMonitor::kWindow - 10ms);
   EXPECT_EQ(host_looks, 3);
+  EXPECT_EQ(gpu_looks, 3);
+}
+
+TEST_F(LoadMonitorTest, APolicyThatIsTheSameIsNoReasonToLook) {
+  PausePolicy rarely = kPolicy;
+  rarely.check = 1h;
+  LoadMonitor& monitor = make(rarely);
+  monitor.set_policy(rarely);
+  ASSERT_TRUE(monitor.start().has_value());
+  await([&] { return tellings >= 1; });
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(tellings, 1);
 }
 
 TEST_F(LoadMonitorTest, LooksNoMoreOnceStopped) {

@@ -82,6 +82,16 @@ TEST_F(MachineWatchTest, ALoadThatNobodyLooksAtAnyMoreDoesNotPauseForEver) {
   EXPECT_TRUE(governor_.runs());
 }
 
+TEST_F(MachineWatchTest, PausesWhileThePolicyGivesNoTimeAtAllAndSaysSo) {
+  make();
+  change("max_compute", 0.0);
+  EXPECT_FALSE(governor_.runs());
+  EXPECT_EQ(governor_.state().why, "max_compute is 0");
+  EXPECT_FALSE(governor_.state().until);
+  change("max_compute", 0.5);
+  EXPECT_TRUE(governor_.runs());
+}
+
 TEST_F(MachineWatchTest, PausesOnBatteryAndWhenTheMachineIsTooHot) {
   auto& watch = make();
   host_.power = Power{.on_battery = true, .charge = Share::percent(43)};

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <fstream>
 #include <random>
+#include <stdexcept>
 #include <thread>
 
 #include "support/slowness.h"
@@ -99,6 +100,44 @@ TEST_F(PolicyStoreTest, AResetGoesBackToWhatIsConfigured) {
   ASSERT_TRUE(store->reset("test"));
   EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kBalanced));
   EXPECT_THAT(open()->changes(), IsEmpty());
+}
+
+TEST_F(PolicyStoreTest, TwoOfThemOnOneFileKeepEachOthersChanges) {
+  const auto a = open();
+  const auto b = open();
+  ASSERT_TRUE(a->change(Settings{{"max_compute", 0.1}}, "test"));
+  ASSERT_TRUE(b->change(Settings{{"nice", std::int64_t{3}}}, "test"));
+  EXPECT_EQ(b->current()->max_compute, Share::percent(10));
+  const auto next = open();
+  EXPECT_EQ(next->current()->max_compute, Share::percent(10));
+  EXPECT_EQ(next->current()->nice, 3);
+}
+
+TEST_F(PolicyStoreTest, AListenerThatThrowsKeepsNobodyElseFromHearing) {
+  const auto store = open();
+  int heard = 0;
+  bool throws = false;
+  store->listen([&](const PolicyStore::Snapshot&) {
+    if (throws) throw std::runtime_error("no memory");
+  });
+  store->listen([&](const PolicyStore::Snapshot&) { ++heard; });
+  throws = true;
+  EXPECT_TRUE(store->change(Settings{{"nice", std::int64_t{3}}}, "test"));
+  EXPECT_EQ(heard, 2);
+}
+
+TEST_F(PolicyStoreTest, AConservativeHourTakesNoMoreThanWhatIsConfigured) {
+  auto configured = ResourcePolicy::of(ResourceMode::kBalanced);
+  configured.max_compute = Share::percent(20);
+  configured.nice = 19;
+  const auto store = *PolicyStore::open(configured, file());
+  store->schedule(ResourceMode::kConservative);
+  auto expected = ResourcePolicy::of(ResourceMode::kConservative);
+  expected.max_compute = Share::percent(20);
+  expected.nice = 19;
+  EXPECT_EQ(*store->current(), expected);
+  store->schedule(ResourceMode::kAggressive);
+  EXPECT_EQ(*store->current(), ResourcePolicy::of(ResourceMode::kAggressive));
 }
 
 TEST_F(PolicyStoreTest, TheScheduleStandsBetweenWhatIsConfiguredAndWhatPeopleChanged) {

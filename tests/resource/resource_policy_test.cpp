@@ -183,5 +183,30 @@ TEST(ResourcePolicy, AnUnknownNameSuggestsTheNearest) {
   EXPECT_LT(faults_of({{std::string(100'000, 'x'), 0.5}})[0].message.size(), 1000U);
 }
 
+TEST(ResourcePolicy, TheStricterOfTwoTakesOfEachValueTheOneThatYieldsMore) {
+  const auto conservative = ResourcePolicy::of(ResourceMode::kConservative);
+  auto expected = conservative;
+  expected.mode = ResourceMode::kAggressive;
+  EXPECT_EQ(stricter(ResourcePolicy::of(ResourceMode::kAggressive), conservative), expected);
+  EXPECT_EQ(stricter(conservative, ResourcePolicy::of(ResourceMode::kAggressive)), conservative);
+  // An I/O level belongs to its class.
+  auto best_effort = ResourcePolicy::of(ResourceMode::kAggressive);
+  best_effort.io_level = 2;
+  EXPECT_EQ(stricter(best_effort, ResourcePolicy::of(ResourceMode::kAggressive)).io_level, 4);
+  EXPECT_EQ(stricter(best_effort, conservative).io_level, conservative.io_level);
+}
+
+TEST(ResourcePolicy, NoWorkIsWantedWhereNoDeviceMayCompute) {
+  auto policy = ResourcePolicy::of(ResourceMode::kBalanced);
+  EXPECT_FALSE(wants_no_work(policy));
+  policy.max_compute = Share();
+  EXPECT_TRUE(wants_no_work(policy));
+  policy.devices["cpu0"].max_compute = Share::percent(10);
+  EXPECT_FALSE(wants_no_work(policy));
+  policy.max_compute = Share::percent(10);
+  policy.devices["cpu0"].max_compute = Share();
+  EXPECT_FALSE(wants_no_work(policy));
+}
+
 }  // namespace
 }  // namespace gogrid
