@@ -9,6 +9,7 @@
 #include "model/gguf_file.h"
 #include "model/gguf_slicer.h"
 #include "obs/log.h"
+#include "resource/run_delay.h"
 
 namespace gogrid {
 namespace {
@@ -148,6 +149,7 @@ PipelineOptions pipeline_options(const TextEngineOptions& options) {
   result.step_deadline = options.step_deadline;
   result.transfer_deadline = options.transfer_deadline;
   result.duty = options.duty;
+  result.run_delay = [] { return run_delay(); };
   return result;
 }
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "resource/device_duty.h"
+#include "resource/host_text.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -22,6 +23,10 @@ struct PipelineOptions {
   // How long a stage that hangs (a step past its deadline, a load told to stop) is waited for
   // before its thread is left behind.
   Duration hang_grace = std::chrono::seconds(5);
+  // How long this process's threads have waited for a core so far (resource/run_delay.h): others
+  // may starve a quiet process for long, and what it waited for them counts for no deadline. Asked
+  // only while a step is slow. Empty: not known.
+  std::function<Reading<Duration>()> run_delay = {};
   // When a device may be computed on, beside other pipelines; asked before each step, so that a
   // change is in force with the next. Null: always.
   std::shared_ptr<DeviceDuty> duty = nullptr;

@@ -24,6 +24,9 @@ std::string stage_name(std::size_t index, const StageSpec& spec) {
 
 // An eighth of the shortest deadline, so that one is missed by little; a clock that a test moves is
 // noticed within 100 ms.
+// A step is slow after this part of its deadline.
+constexpr int kSlowPart = 8;
+
 Duration watch_interval(const PipelineOptions& options) {
   const Duration shortest = std::min(
       {options.step_deadline, options.transfer_deadline, options.load_stall, options.hang_grace});
@@ -198,6 +201,7 @@ std::unique_ptr<Step> PipelineCore::wait_for_step(Lane& lane) {
   }
   if (lane.state == LaneState::kLeftBehind) return nullptr;
   lane.since = clock_.now();
+  lane.starved = {};
   if (lane.queue.empty()) return nullptr;
   auto step = std::move(lane.queue.front().step);
   lane.queue.pop_front();
@@ -390,11 +394,31 @@ void PipelineCore::watch() {
   }
 }
 
+// A process of low priority may wait for a core for as long as others keep them all: its steps are
+// slow then, and do not hang. Starved is the time in which its threads waited for half or more.
+void PipelineCore::excuse_starvation(TimePoint now) {
+  const auto is_slow = [&](const Lane& lane) {
+    return lane.running && now - lane.since > options_.step_deadline / kSlowPart;
+  };
+  if (!options_.run_delay || std::ranges::none_of(lanes_, is_slow)) return delay_seen_.reset();
+  const auto delay = options_.run_delay();
+  if (!delay) return delay_seen_.reset();
+  const auto before = std::exchange(delay_seen_, DelaySeen{now, *delay});
+  if (!before) return;
+  const Duration passed = now - before->at;
+  if (2 * (*delay - before->delay) < passed) return;
+  for (Lane& lane : lanes_) {
+    lane.starved += passed;
+    lane.rested = std::max(lane.rested, now);
+  }
+}
+
 void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) {
   if (failure_) return;
+  excuse_starvation(now);
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     Lane& lane = lanes_[i];
-    if (lane.running && now - lane.since > options_.step_deadline) {
+    if (lane.running && now - lane.since - lane.starved > options_.step_deadline) {
       Error error{ErrorCode::kDeadline,
                   std::format("a step within {:.3g} s expected: still "
                               "running after {:.3g} s",
@@ -478,7 +502,7 @@ bool PipelineCore::overdue(const Lane& lane, TimePoint now) const {
   const Duration allowed = lane.state == LaneState::kLoading
                                ? options_.hang_grace
                                : options_.step_deadline + options_.hang_grace;
-  return now - lane.since > allowed;
+  return now - lane.since - lane.starved > allowed;
 }
 
 void PipelineCore::stop_watching() {

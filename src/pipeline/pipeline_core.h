@@ -100,6 +100,7 @@ class PipelineCore final : public DutyListener {
     std::optional<std::uint64_t> running;  // number of the step in forward()
     std::deque<Queued> queue;
     std::optional<DeviceDuty::Turn> turn;  // of the running step; given back without mu_
+    Duration starved{};                    // of the running step's time
     TimePoint rested;  // or waited for others on its device: so far, when last looked at
     StageStatus status;
     CondVar work;
@@ -130,6 +131,7 @@ class PipelineCore final : public DutyListener {
   void forget(std::uint64_t step) REQUIRES(mu_);
   void answer_error(std::size_t index, std::uint64_t step, Error error,
                     std::vector<Answer>& answers) REQUIRES(mu_);
+  void excuse_starvation(TimePoint now) REQUIRES(mu_);
   void check_deadlines(TimePoint now, std::vector<Answer>& answers) REQUIRES(mu_);
   void check_load_stall(TimePoint now) REQUIRES(mu_);
   bool overdue(const Lane& lane, TimePoint now) const REQUIRES(mu_);
@@ -151,6 +153,11 @@ class PipelineCore final : public DutyListener {
   std::uint64_t last_step_ GUARDED_BY(mu_) = 0;
   std::size_t delivering_ GUARDED_BY(mu_) = 0;
   std::optional<Error> failure_ GUARDED_BY(mu_);
+  struct DelaySeen {
+    TimePoint at;
+    Duration delay;
+  };
+  std::optional<DelaySeen> delay_seen_ GUARDED_BY(mu_);  // while a step is slow
   bool loading_ GUARDED_BY(mu_) = true;
   bool closing_ GUARDED_BY(mu_) = false;
   bool ending_ GUARDED_BY(mu_) = false;

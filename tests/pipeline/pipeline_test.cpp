@@ -459,6 +459,24 @@ TEST(Pipeline, AnswersAStepWhoseStageHangsAndLeavesItsThreadBehind) {
   EXPECT_EQ(results.size(), 0U);
 }
 
+// The stage sleeps as a thread without a core does; what it waited for one is told beside.
+TEST(Pipeline, WhatOthersStarveTheProcessOfCountsForNoDeadline) {
+  for (const bool starves : {true, false}) {
+    FakeStageFactory factory(
+        FakeOptions{.script = [](FakeCall&) { std::this_thread::sleep_for(milliseconds(200)); }});
+    Results results;
+    PipelineOptions options{.step_deadline = milliseconds(50), .hang_grace = seconds(5)};
+    options.run_delay = [&]() -> Reading<Duration> {
+      return starves ? kClock.now().time_since_epoch() * 3 / 4 : seconds(7);
+    };
+    auto pipeline = build(1, factory, results, options);
+    ASSERT_TRUE((*pipeline)->submit(rows_of(0, {1})));
+    const auto result = results.next();
+    ASSERT_TRUE(result);
+    EXPECT_EQ(result->output.has_value(), starves);
+  }
+}
+
 TEST(Pipeline, KeepsTheStepDeadlineByTheClockItIsGiven) {
   const auto latch = std::make_shared<Latch>();
   const auto begun = std::make_shared<Latch>();
