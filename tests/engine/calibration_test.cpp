@@ -161,7 +161,9 @@ TEST_F(Calibration, AsksBeforeEachPieceOfWorkAndNotAtAllWhereAllWasMeasured) {
         *file_, profile_, kDigest, std::vector{cpu("a")}, factory_, slices_, folder_ / "speeds",
         clock_, [](std::string_view) {}, nullptr,
         [&] {
-          if (made_when_asked.empty()) EXPECT_FALSE(std::filesystem::exists(folder_ / "slices"));
+          if (made_when_asked.empty()) {
+            EXPECT_FALSE(std::filesystem::exists(folder_ / "slices"));
+          }
           made_when_asked.push_back(factory_.made.size());
         });
   };
