@@ -84,7 +84,7 @@ class Connection {
 };
 
 std::string ask(int port, const std::string& path) {
-  return Connection(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  return Connection(port, "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
       .read_all();
 }
 
@@ -94,7 +94,7 @@ Connection stream(int port, int max_tokens) {
                            R"("max_tokens":)" +
                            std::to_string(max_tokens) + "}";
   Connection connection(port,
-                        "POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
+                        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
                         "Content-Type: application/json\r\nContent-Length: " +
                             std::to_string(body.size()) + "\r\n\r\n" + body);
   EXPECT_THAT(connection.read_some(), StartsWith("HTTP/1.1 200"));

@@ -32,6 +32,38 @@ TEST(Connections, MalformedHeadsAreAnsweredAndClosed) {
   expect_alive();
 }
 
+int status_for_host(const std::string& method, const std::string& path, const std::string& host) {
+  auto client = server().connect();
+  client.send(method + " " + path + " HTTP/1.1\r\nContent-Type: application/json\r\nHost: " + host +
+              "\r\nContent-Length: 2\r\n\r\n{}");
+  return client.receive().status;
+}
+
+// A page whose name was made to mean this machine sends its own name, and may send anything else.
+TEST(Hosts, OfOthersAreRefusedOnEveryRoute) {
+  for (const char* host :
+       {"evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example",
+        "127.0.0.1:80.evil.example", "evil.localhost", "192.168.0.1", "0.0.0.0", "128.0.0.1",
+        "[::2]", "[::1", "::1", "[::1].evil", "localhost:", "localhost:8a", "me@localhost", "x"}) {
+    SCOPED_TRACE(host);
+    EXPECT_EQ(status_for_host("POST", "/admin/v1/pause", host), 403);
+    EXPECT_EQ(status_for_host("PATCH", "/admin/v1/policy", host), 403);
+    EXPECT_EQ(status_for_host("GET", "/v1/models", host), 403);
+  }
+  EXPECT_EQ(Json::parse(server().connect().request("GET", "/admin/v1/status").body)["state"],
+            "running");
+}
+
+TEST(Hosts, OfThisMachineAreServedWithAPortAndWithout) {
+  for (const char* host : {"127.0.0.1", "127.0.0.1:8080", "127.1.2.3", "[::1]", "[::1]:9",
+                           "localhost", "LocalHost:65535", "localhost:1"}) {
+    EXPECT_EQ(status_for_host("GET", "/healthz", host), 200) << host;
+  }
+  auto old = server().connect();
+  old.send("GET /healthz HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(old.receive().status, 200);
+}
+
 TEST(Connections, AnswersComeInTheOrderOfPipelinedRequests) {
   auto client = server().connect();
   const std::string slow = chat_body("endless", R"(,"max_tokens":200)");
