@@ -36,7 +36,7 @@ class FakeCompletions final : public Completions {
     }
     if (const auto refusal = refusal_of(question.model)) return std::unexpected(*refusal);
     const std::uint32_t choices = question.n;
-    if (question.model == "waiting") sink->on_waiting("as asked");
+    if (question.model == "waiting") sink->on_waiting("paused: as asked");
     if (question.model == "words" || question.model == "preparing" || question.model == "waiting" ||
         question.model == "late" || question.model == "breaking") {
       answer(question, *sink);
