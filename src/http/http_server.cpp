@@ -181,6 +181,15 @@ Status HttpServer::run(const HttpOptions& options, const HttpServices& services,
   return status;
 }
 
+void HttpServer::refuse_newcomers() {
+  std::shared_ptr<const Running> running;
+  {
+    MutexLock lock(g_mu);
+    running = g_running;
+  }
+  if (running != nullptr) running->routes->refuse_newcomers();
+}
+
 void HttpServer::stop(TimePoint deadline) {
   std::shared_ptr<const Running> running;
   {

@@ -293,17 +293,26 @@ TEST(LargeBodies, WhoseDeadlinePassesInTheQueueAreNotPreparedAnyMore) {
 }
 
 // Named to run last: it ends the server.
-TEST(Shutdown, StreamsEndWellNewcomersAreRefusedAndNothingStays) {
+TEST(Shutdown, StreamsEndWellNewcomersAndWhoWaitsForATurnAreRefusedAndNothingStays) {
   auto stream = server().connect();
   stream.send_request("POST", kChatPath,
                       chat_body("endless", R"(,"stream":true,"max_tokens":20000)"));
   EXPECT_EQ(stream.receive_head().status, 200);
   auto newcomer = server().connect();
   ASSERT_EQ(newcomer.request("GET", "/healthz").status, 200);
+  const std::vector<PolicySetting> interval{{"min_request_interval_ms", std::int64_t{5000}}};
+  ASSERT_TRUE(server().policies->change(interval, "test"));
+  EXPECT_EQ(server().connect().request("POST", kChatPath, chat_body("words")).status, 200);
+  auto waiting = server().connect();
+  waiting.send_request("POST", kChatPath, chat_body("words"));
+  ASSERT_TRUE(eventually([] { return server().gate.counts().waiting == 1; }));
+  const auto told = std::chrono::steady_clock::now();
   bool ended_well = false;
   std::jthread stopper([&] { ended_well = server().stop(20s); });
   EXPECT_TRUE(eventually(
       [&] { return newcomer.request("POST", kChatPath, chat_body("words")).status == 503; }));
+  EXPECT_EQ(waiting.receive().status, 503);
+  EXPECT_LT(std::chrono::steady_clock::now() - told, 2s);
   std::string text;
   while (auto piece = stream.receive_piece()) text += *piece;
   EXPECT_TRUE(text.ends_with("data: [DONE]\n\n"));
