@@ -26,6 +26,11 @@ Turnstile::Place Turnstile::arrive(bool holds_up) {
 
 void Turnstile::forget(std::uint64_t number) {
   MutexLock lock(mu_);
+  stop_preparing(number, SteadyClock().now());
+}
+
+void Turnstile::stop_preparing(std::uint64_t number, TimePoint now) {
+  if (!waiters_.empty() && held_up() && first_turn() <= now) missed_ = true;
   if (preparing_.erase(number) > 0) changed_.notify_one();
 }
 
@@ -38,7 +43,7 @@ Turnstile::Answer Turnstile::ask(Place place, TimePoint deadline, std::stop_toke
   bool goes = false;
   {
     MutexLock lock(mu_);
-    preparing_.erase(number);
+    stop_preparing(number, now);
     auto turn = gate_.ask(now, rate_, deadline);
     if (!turn) {
       refusal = turn.error();
@@ -113,14 +118,8 @@ TimePoint Turnstile::first_turn() const {
 
 void Turnstile::look(TimePoint now, Round& round) {
   round.closed = closed_;
-  if (!waiters_.empty() && first_turn() <= now) {
-    if (held_up()) {
-      missed_ = true;
-    } else if (std::exchange(missed_, false)) {
-      // They would all go at once: turns that were missed are lost.
-      take_turns_anew(now);
-    }
-  }
+  // They would all go at once: turns that were missed are lost.
+  if (!waiters_.empty() && !held_up() && std::exchange(missed_, false)) take_turns_anew(now);
   round.refused = std::exchange(refused_, {});
   for (const auto& [number, waiter] : waiters_) {
     if (!waiter->calls.tell || waiter->tell_at > now) continue;

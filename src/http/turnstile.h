@@ -103,6 +103,7 @@ class Turnstile {
   TimePoint first_turn() const REQUIRES(mu_);
   void take_turns_anew(TimePoint now) REQUIRES(mu_);
   void forget(std::uint64_t number) EXCLUDES(mu_);
+  void stop_preparing(std::uint64_t number, TimePoint now) REQUIRES(mu_);
   void leave(std::uint64_t number) EXCLUDES(mu_);
 
   RateGate& gate_;
