@@ -251,12 +251,14 @@ void announce(Server& server, const ListenAddress& address) {
   std::fflush(stdout);
 }
 
-// New requests are refused, running ones finished, the server ended.
+// New requests are refused, and those that wait for their turn, which would find no engine;
+// running ones are finished, the server ended.
 void drain(Server& server) {
   log::info("draining", {});
   server.stopping = true;
   server.status.set_draining("the server was told to stop");
   const TimePoint deadline = server.clock.now() + kDrainLimit;
+  HttpServer::refuse_newcomers();
   server.engines.drain(deadline);
   HttpServer::stop(deadline);
 }

@@ -17,8 +17,9 @@ namespace {
 constexpr auto kIdlePoll = std::chrono::milliseconds(5);
 constexpr auto kBusyPoll = std::chrono::milliseconds(50);
 
-// Between two signs of life to whoever waits in a pause: intermediaries close silent connections.
-constexpr Duration kNotice = std::chrono::seconds(15);
+constexpr const char* kWaitsForPlace = "waiting: all places of the model are taken";
+constexpr const char* kWaitsForStep =
+    "waiting: a step takes long, or its device rests (max_compute)";
 
 constexpr Duration kShortestRetry = std::chrono::seconds(1);
 constexpr Duration kLongestRetry = std::chrono::minutes(1);
@@ -57,7 +58,7 @@ std::optional<Error> reason_to_leave(const QueuedRequest& waiting, TimePoint now
     return Error{ErrorCode::kDeadline, "[batcher] a start before the deadline: still in the queue"};
   }
   if (request.start_by && now >= *request.start_by) {
-    return Error{ErrorCode::kUnavailable, "[batcher] a start within the wait: still in the queue"};
+    return Error{ErrorCode::kUnavailable, "[batcher] a pause that ends within the wait: it lasts"};
   }
   if (waiting.submission.sink->state() == SinkState::kGone) {
     return Error{ErrorCode::kCancelled, "[batcher] a reader: it has left"};
@@ -95,13 +96,18 @@ class Batcher::Impl {
   struct Work {
     std::vector<std::pair<QueuedRequest, Error>> leaving;  // the queue
     std::vector<Scheduler::WriteJob> writing;
-    std::vector<std::shared_ptr<ResponseSink>> waiting;  // in a pause
-    std::string why;
+    struct Notice {
+      std::shared_ptr<ResponseSink> sink;
+      std::string why;
+    };
+    std::vector<Notice> notices;  // to whoever waits
   };
 
   // As much as can go to the pipeline goes: on whichever thread makes that possible, so that
   // between two steps of a stage nobody has to be woken.
   void pump() REQUIRES(mu_);
+  void note_running() REQUIRES(mu_);
+  std::optional<Error> reason_to_cut(TimePoint deadline) const REQUIRES(mu_);
   void submit_steps() REQUIRES(mu_);
   void fail(const Error& error) REQUIRES(mu_);
   std::optional<Error> reason_to_refuse(const Submission& submission) const REQUIRES(mu_);
@@ -117,7 +123,8 @@ class Batcher::Impl {
   void show(const BatcherStatus& status);
   void wait() REQUIRES(mu_);
   void sweep(TimePoint now, Work& work) REQUIRES(mu_);
-  void note_pause(TimePoint now, Work& work) REQUIRES(mu_);
+  void note_silence(TimePoint now, Work& work) REQUIRES(mu_);
+  void count_pauses(bool paused) REQUIRES(mu_);
   bool runs() const { return options_.governor == nullptr || options_.governor->runs(); }
   Duration paused_time() const {
     return options_.governor == nullptr ? Duration(0) : options_.governor->paused_time();
@@ -140,12 +147,14 @@ class Batcher::Impl {
   std::optional<Error> failure_ GUARDED_BY(mu_);
   std::optional<Error> end_with_ GUARDED_BY(mu_);  // the thread ends everything with it
   bool woken_ GUARDED_BY(mu_) = false;
+  bool some_start_by_ GUARDED_BY(mu_) = false;  // somebody in the queue has a start_by
+  bool paused_ GUARDED_BY(mu_) = false;         // when the thread looked last
+  std::uint64_t pauses_ GUARDED_BY(mu_) = 0;    // that it saw begin
   bool draining_ GUARDED_BY(mu_) = false;
   bool stopping_ GUARDED_BY(mu_) = false;
 
   // The batcher's thread only.
-  std::optional<TimePoint> noticed_;  // when those who wait in this pause were told last
-  BatcherStatus shown_;               // what the metrics were told last
+  BatcherStatus shown_;  // what the metrics were told last
 
   std::unique_ptr<Pipeline> pipeline_;  // constant after start()
   std::thread thread_;
@@ -228,6 +237,7 @@ std::expected<void, Refusal> Batcher::Impl::submit(Submission submission) {
   }
   // From now on it is compared with the time that was not paused.
   if (auto& deadline = submission.request.deadline) *deadline -= paused_time();
+  some_start_by_ = some_start_by_ || submission.request.start_by.has_value();
   queue_.push({std::move(submission), now});
   pump();
   wake();
@@ -245,13 +255,22 @@ void Batcher::Impl::drain(TimePoint deadline) {
     return;
   }
   while (!all_told()) {
-    if (clock_.now() >= deadline && !end_with_) {
-      end_with_ =
-          Error{ErrorCode::kUnavailable, "[batcher] an end before the drain deadline: none"};
-      wake();
-    }
+    if (!end_with_ && (end_with_ = reason_to_cut(deadline))) wake();
     ended_.wait_until(mu_, std::chrono::steady_clock::now() + kBusyPoll);
   }
+}
+
+// Why a drain waits no longer for what still runs.
+std::optional<Error> Batcher::Impl::reason_to_cut(TimePoint deadline) const {
+  if (clock_.now() >= deadline) {
+    return Error{ErrorCode::kUnavailable, "[batcher] an end before the drain deadline: none"};
+  }
+  if (runs()) return std::nullopt;
+  const GovernorState state = options_.governor->state();
+  if (!state.paused || (state.until && *state.until < deadline)) return std::nullopt;
+  return Error{
+      ErrorCode::kUnavailable,
+      std::format("[batcher] an end before the drain deadline: paused beyond it ({})", state.why)};
 }
 
 BatcherStatus Batcher::Impl::current_status() const {
@@ -281,14 +300,23 @@ std::vector<StageStatus> Batcher::Impl::stages() const {
 
 // ---- to the pipeline
 
+// In a pause whoever comes stays in the queue.
 void Batcher::Impl::pump() {
-  if (pipeline_ == nullptr || end_with_) return;
+  if (pipeline_ == nullptr || end_with_ || !runs()) return;
+  note_running();
   if (!queue_.empty()) scheduler_.make_room();
   for (const QueuedRequest* next = queue_.front(); next != nullptr; next = queue_.front()) {
     if (!scheduler_.can_admit(next->submission.request.prompt.size())) break;
     scheduler_.admit(*queue_.pop());
   }
   submit_steps();
+}
+
+// The pause is over that start_by was for. From here on requests wait for each other: one whose
+// choices run already must not be ended by those that have no place yet.
+void Batcher::Impl::note_running() {
+  if (!std::exchange(some_start_by_, false)) return;
+  queue_.for_each([](QueuedRequest& waiting) { waiting.submission.request.start_by.reset(); });
 }
 
 void Batcher::Impl::submit_steps() {
@@ -349,25 +377,32 @@ Batcher::Impl::Work Batcher::Impl::wait_for_work() {
   Work work;
   const TimePoint now = clock_.now();
   sweep(now, work);
-  note_pause(now, work);
+  note_silence(now, work);
   work.writing = scheduler_.take_news();
   return work;
 }
 
-// Whoever waits is told why at the beginning of a pause, and then every so often.
-void Batcher::Impl::note_pause(TimePoint now, Work& work) {
-  if (runs()) return noticed_.reset();
-  if (noticed_ && now - *noticed_ < kNotice) return;
-  noticed_ = now;
-  work.why = options_.governor->state().why;
-  work.waiting = scheduler_.open_sinks();
-  (void)queue_.remove_if([&](const QueuedRequest& waiting) {
-    work.waiting.push_back(waiting.submission.sink);
-    return false;
+void Batcher::Impl::count_pauses(bool paused) {
+  if (paused && !paused_) ++pauses_;
+  paused_ = paused;
+}
+
+void Batcher::Impl::note_silence(TimePoint now, Work& work) {
+  count_pauses(!runs());
+  const std::uint64_t pause = paused_ ? pauses_ : 0;
+  const std::string paused = pause == 0 ? "" : "paused: " + options_.governor->state().why;
+  const auto why = [&](const char* otherwise) { return paused.empty() ? otherwise : paused; };
+  for (auto& sink : scheduler_.break_silence(now, pause)) {
+    work.notices.push_back({std::move(sink), why(kWaitsForStep)});
+  }
+  queue_.for_each([&](QueuedRequest& waiting) {
+    if (!waiting.silence.break_if_due(now, pause)) return;
+    work.notices.push_back({waiting.submission.sink, why(kWaitsForPlace)});
   });
 }
 
 void Batcher::Impl::sweep(TimePoint now, Work& work) {
+  if (runs()) note_running();
   if (end_with_) scheduler_.end_all(*end_with_);
   const Duration paused = paused_time();
   scheduler_.sweep(now, paused);
@@ -383,7 +418,7 @@ void Batcher::Impl::sweep(TimePoint now, Work& work) {
 }
 
 void Batcher::Impl::do_work(Work& work) {
-  for (const auto& sink : work.waiting) sink->on_waiting(work.why);
+  for (const auto& [sink, why] : work.notices) sink->on_waiting(why);
   for (const auto& [request, error] : work.leaving) tell_error(request, error);
   for (Scheduler::WriteJob& job : work.writing) {
     job.outcome =

@@ -53,6 +53,10 @@ void RequestQueue::forget_if_idle(Principals::iterator principal) {
   }
 }
 
+void RequestQueue::for_each(const std::function<void(QueuedRequest&)>& visit) {
+  for (auto& [name, principal] : principals_) std::ranges::for_each(principal.waiting, visit);
+}
+
 std::vector<QueuedRequest> RequestQueue::remove_if(
     const std::function<bool(const QueuedRequest&)>& condition) {
   std::vector<QueuedRequest> removed;

@@ -21,9 +21,32 @@ struct Submission {
   std::shared_ptr<ResponseSink> sink;
 };
 
+// When somebody who waits is told why: once in each pause, and whenever nothing came for
+// kLongestSilence.
+class Silence {
+ public:
+  explicit Silence(TimePoint begin = {}) : since_(begin) {}
+
+  void broken(TimePoint now) { since_ = now; }
+  // True when it is to be told now, which is then taken as done. `pause`: the number of the pause;
+  // 0 while there is none.
+  bool break_if_due(TimePoint now, std::uint64_t pause) {
+    const bool news = pause != 0 && pause != told_of_;
+    if (!news && now - since_ < kLongestSilence) return false;
+    since_ = now;
+    if (pause != 0) told_of_ = pause;
+    return true;
+  }
+
+ private:
+  TimePoint since_;
+  std::uint64_t told_of_ = 0;  // the last pause
+};
+
 struct QueuedRequest {
   Submission submission;
   TimePoint since;
+  Silence silence = Silence(since);
 };
 
 // First come, first served within a principal. Between principals: who has the fewest sequences
@@ -46,6 +69,7 @@ class RequestQueue {
   // Its principal counts as running until ended(). Empty when nothing waits.
   std::optional<QueuedRequest> pop();
   void ended(const std::string& principal);
+  void for_each(const std::function<void(QueuedRequest&)>& visit);
   // Takes out all for which `condition` holds.
   std::vector<QueuedRequest> remove_if(const std::function<bool(const QueuedRequest&)>& condition);
 

@@ -491,10 +491,12 @@ void Scheduler::on_written(Sequence& sequence, const StreamWriter::Outcome& outc
   release_if_ended(sequence);
 }
 
-std::vector<std::shared_ptr<ResponseSink>> Scheduler::open_sinks() const {
+std::vector<std::shared_ptr<ResponseSink>> Scheduler::break_silence(TimePoint now,
+                                                                    std::uint64_t pause) {
   std::vector<std::shared_ptr<ResponseSink>> sinks;
   for (const auto& sequence : sequences_) {
-    if (!sequence->told()) sinks.push_back(sequence->sink());
+    if (sequence->told() || !sequence->silence().break_if_due(now, pause)) continue;
+    sinks.push_back(sequence->sink());
   }
   return sinks;
 }

@@ -61,8 +61,8 @@ class Scheduler {
   std::size_t steps_in_flight() const { return steps_.size(); }
   // Whose sinks have not been told the end.
   std::size_t open_sequences() const;
-  // Of those who have not been told their end.
-  std::vector<std::shared_ptr<ResponseSink>> open_sinks() const;
+  // Of those who are to be told now why nothing comes (Silence).
+  std::vector<std::shared_ptr<ResponseSink>> break_silence(TimePoint now, std::uint64_t pause);
   // Tokens that a sequence may have, prompt and all.
   std::uint32_t context() const { return context_; }
   // Fills the counters (not `waiting` of the queue).

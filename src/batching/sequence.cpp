@@ -17,7 +17,8 @@ Sequence::Sequence(QueuedRequest request, std::uint64_t arrival, const Vocabular
       writer_(request, vocabulary),
       request_(std::move(request.submission.request)),
       sampling_(std::make_shared<SamplingSpec>(request_.sampling)),
-      tokens_(request_.prompt) {}
+      tokens_(request_.prompt),
+      silence_(request.silence) {}
 
 OutputSpec Sequence::output_spec() const {
   OutputSpec spec;
@@ -61,9 +62,6 @@ void Sequence::look_around(TimePoint now, Duration paused, Duration slow_reader_
                 std::format("[batcher] an end before the deadline: {} tokens were made in time",
                             generated())});
   }
-  if (request_.start_by && !first_step_ && now >= *request_.start_by) {
-    return end({ErrorCode::kUnavailable, "[batcher] a start within the wait: none"});
-  }
   note_state(sink_->state(), now);
   if (held() && now - *held_since_ >= slow_reader_limit) {
     end({ErrorCode::kCancelled, std::format("[batcher] a reader that reads within {:.3g} s: it did "
@@ -97,7 +95,10 @@ News Sequence::take_news() {
 void Sequence::on_written(const StreamWriter::Outcome& outcome, TimePoint now) {
   writing_ = 0;
   told_ = outcome.told;
-  if (outcome.reader) note_state(*outcome.reader, now);
+  if (outcome.reader) {
+    silence_.broken(now);
+    note_state(*outcome.reader, now);
+  }
   if (outcome.stopped && !ended()) finish_ = FinishReason::kStop;
 }
 

@@ -57,6 +57,7 @@ class Sequence {
   // The sink has been told the end.
   bool told() const { return told_; }
   const std::shared_ptr<ResponseSink>& sink() const { return sink_; }
+  Silence& silence() { return silence_; }
   OutputSpec output_spec() const;
 
   // Its first rows go off, `cached` tokens of the prompt were reused. What counts is the first
@@ -88,6 +89,7 @@ class Sequence {
   const std::shared_ptr<const SamplingSpec> sampling_;
 
   std::vector<Token> tokens_;  // prompt + generated
+  Silence silence_;
   std::vector<News::Made> unwritten_;
   std::size_t writing_ = 0;  // tokens that the writer has now
   std::uint32_t cached_prompt_tokens_ = 0;

@@ -19,10 +19,15 @@ constexpr const char* kTimeoutHeader = "X-GoGrid-Timeout";
 constexpr const char* kWaitHeader = "X-GoGrid-Wait";
 constexpr Duration kMaxWait = std::chrono::hours(24);
 
+constexpr const char* kWaitsForTurn =
+    "waiting: requests are let in one after the other (min_request_interval_ms)";
+
 AnswerHead head_of(CompletionKind kind, const CompletionQuestion& question) {
   const char* prefix = kind == CompletionKind::kChat ? "chatcmpl-" : "cmpl-";
   return {kind, prefix + random_hex(12), question.model, std::time(nullptr)};
 }
+
+Rate rate_of(const ResourcePolicy& policy) { return {.interval = policy.min_request_interval}; }
 
 // Seconds in a header, at most `limit`; empty without it.
 Result<std::optional<Duration>> seconds_of(const drogon::HttpRequestPtr& request,
@@ -64,25 +69,35 @@ struct CompletionRoutes::Job {
   std::optional<ClientLink> link;
   std::optional<Gate::Pass> pass;
   ByteBudget::Lease body;
+  std::optional<Turnstile::Place> place;
+  // Once it is prepared.
+  bool streams = false;
+  bool include_usage = false;
+  PreparedCompletion completion = {};
+  std::shared_ptr<StreamSink> stream = {};  // opened while it waits for its turn
 };
 
 CompletionRoutes::CompletionRoutes(const HttpOptions& options, const HttpServices& services)
     : options_(options),
       completions_(*services.completions),
-      policies_(*services.policies),
-      turns_(*services.gate),
       bodies_(options.max_buffered),
+      turnstile_(std::make_shared<Turnstile>(*services.gate)),
       large_bodies_(1, options.large_queue),
-      workers_(options.worker_threads, kWorkerQueue) {}
+      workers_(options.worker_threads, kWorkerQueue) {
+  services.policies->listen(
+      [turnstile = std::weak_ptr(turnstile_)](const PolicyStore::Snapshot& policy) {
+        if (const auto there = turnstile.lock()) there->set_rate(rate_of(*policy));
+      });
+}
 
 void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,
                               std::shared_ptr<ClientConnection> client) {
   auto pass = gate_.enter();
   if (!pass) {
-    return exchange->refuse(
-        {ErrorCode::kUnavailable, "the server is draining: it takes no new requests", {}, {}});
+    return exchange->refuse({ErrorCode::kUnavailable, text_of(RateGate::Refusal::kClosed), {}, {}});
   }
-  auto body = bodies_.take(exchange->request()->body().size());
+  const std::size_t size = exchange->request()->body().size();
+  auto body = bodies_.take(size);
   if (!body) {
     exchange->metrics().count_throttled("body_budget");
     return exchange->refuse(
@@ -91,76 +106,105 @@ void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exc
   const auto timeout = seconds_of(exchange->request(), kTimeoutHeader, options_.request_timeout);
   if (!timeout) return exchange->refuse(timeout.error());
   const TimePoint now = SteadyClock().now();
-  admit(std::make_shared<Job>(Job{kind, now, now + timeout->value_or(options_.request_timeout),
-                                  exchange, ClientLink(std::move(client)), std::move(pass),
-                                  *std::move(body)}));
+  post(std::make_shared<Job>(Job{.kind = kind,
+                                 .arrived = now,
+                                 .deadline = now + timeout->value_or(options_.request_timeout),
+                                 .exchange = std::move(exchange),
+                                 .link = ClientLink(std::move(client)),
+                                 .pass = std::move(pass),
+                                 .body = *std::move(body),
+                                 .place = turnstile_->arrive(size < options_.large_body)}));
 }
 
-// Now, or when its turn comes, or never.
-void CompletionRoutes::admit(const std::shared_ptr<Job>& job) {
-  const Rate rate{.interval = policies_.current()->min_request_interval};
-  auto answer = turns_.ask(job->arrived, rate, job->deadline);
-  if (!answer) {
-    job->exchange->metrics().count_throttled("rate");
-    return job->exchange->refuse({ErrorCode::kExhausted, text_of(answer.error()), {}, {}});
-  }
-  if (!*answer) return prepare(job);
-  job->exchange->metrics().count_throttled("rate");
-  await_turn(job, **std::move(answer));
-}
-
-void CompletionRoutes::await_turn(const std::shared_ptr<Job>& job, RateGate::Wait turn) {
-  turnstile_.wait(
-      std::move(turn), job->link->gone(),
-      [this, job] {
-        job->exchange->metrics().observe_throttle_wait(SteadyClock().now() - job->arrived);
-        prepare(job);
-      },
-      [job] {
-        job->exchange->refuse(
-            {ErrorCode::kUnavailable, "the server ended before the request's turn came", {}, {}});
-      });
-}
-
-void CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
+void CompletionRoutes::post(const std::shared_ptr<Job>& job) {
   const bool large = job->exchange->request()->body().size() >= options_.large_body;
-  if (!(large ? large_bodies_ : workers_).try_post([this, job] { run(*job); })) {
+  const auto work = [this, job] { guarded(*job, [&] { return prepare(job); }); };
+  if (!(large ? large_bodies_ : workers_).try_post(work)) {
     job->exchange->metrics().count_throttled(large ? "large_body_queue" : "worker_queue");
-    job->exchange->refuse({ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
+    refuse(*job, {ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
   }
 }
 
-void CompletionRoutes::run(Job& job) {
+void CompletionRoutes::guarded(Job& job, const std::function<Status()>& step) {
   try {
-    if (auto status = prepare_and_start(job); !status) job.exchange->refuse(status.error());
+    if (auto status = step(); !status) refuse(job, status.error());
   } catch (const std::exception& error) {
     log::error("http_completion_threw", {{"what", std::string_view(error.what())}},
                job.exchange->request_id());
-    job.exchange->refuse({ErrorCode::kInternal, "internal error", {}, {}});
+    refuse(job, {ErrorCode::kInternal, "internal error", {}, {}});
   }
 }
 
-Status CompletionRoutes::prepare_and_start(Job& job) {
-  const auto& request = job.exchange->request();
-  if (!job.link->connected()) {
-    return fail(ErrorCode::kCancelled, "the client left before its turn");
+void CompletionRoutes::refuse(Job& job, const Error& error) {
+  if (job.stream != nullptr) return job.stream->on_done(std::unexpected(error));
+  job.exchange->refuse(error);
+}
+
+Status CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
+  const auto& request = job->exchange->request();
+  if (!job->link->connected()) {
+    return fail(ErrorCode::kCancelled, "the client left before its request was read");
   }
   GOGRID_ASSIGN_OR_RETURN(const auto wait, seconds_of(request, kWaitHeader, kMaxWait));
+  if (SteadyClock().now() > job->deadline) {
+    return fail(ErrorCode::kDeadline, "the deadline passed before the request was read");
+  }
+  GOGRID_ASSIGN_OR_RETURN(auto parsed, parse_completion_request(job->kind, request->body()));
+  if (parsed.stream && request->version() != drogon::Version::kHttp11) {
+    return fail(ErrorCode::kInvalidArgument, "stream: streamed answers need HTTP/1.1", "stream");
+  }
+  parsed.question.deadline = job->deadline;
+  if (wait) parsed.question.wait_until = job->arrived + *wait;
+  parsed.question.request_id = job->exchange->request_id();
+  parsed.question.cancel = job->link->gone();
+  job->streams = parsed.stream;
+  job->include_usage = parsed.include_usage;
+  GOGRID_ASSIGN_OR_RETURN(job->completion, completions_.prepare(std::move(parsed.question)));
+  ask_for_turn(job);
+  return {};
+}
+
+void CompletionRoutes::ask_for_turn(const std::shared_ptr<Job>& job) {
+  Turnstile::Calls calls{.go =
+                             [this, job](bool waited) {
+                               const TimePoint now = SteadyClock().now();
+                               if (waited)
+                                 job->exchange->metrics().observe_throttle_wait(now - job->arrived);
+                               guarded(*job, [&] { return start(*job); });
+                             },
+                         .refuse =
+                             [job](RateGate::Refusal why) {
+                               refuse(*job, {ErrorCode::kExhausted, text_of(why), {}, {}});
+                             }};
+  if (job->streams) {
+    calls.tell = [this, job] {
+      if (job->stream == nullptr) open_stream(*job, job->stream = make_stream(*job));
+      job->stream->on_waiting(kWaitsForTurn);
+    };
+  }
+  Metrics& metrics = job->exchange->metrics();
+  const auto answer =
+      turnstile_->ask(*std::move(job->place), job->deadline, job->link->gone(), std::move(calls));
+  if (answer != Turnstile::Answer::kWent) metrics.count_throttled("rate");
+}
+
+// Its turn has come.
+Status CompletionRoutes::start(Job& job) {
   if (SteadyClock().now() > job.deadline) {
     return fail(ErrorCode::kDeadline, "the deadline passed before the request's turn came");
   }
-  GOGRID_ASSIGN_OR_RETURN(auto parsed, parse_completion_request(job.kind, request->body()));
-  parsed.question.deadline = job.deadline;
-  parsed.question.wait = wait;
-  parsed.question.request_id = job.exchange->request_id();
-  parsed.question.cancel = job.link->gone();
-  return parsed.stream ? start_stream(job, std::move(parsed)) : start_whole(job, std::move(parsed));
+  if (!job.streams) return start_whole(job);
+  const auto sink = job.stream != nullptr ? job.stream : make_stream(job);
+  GOGRID_RETURN_IF_ERROR(completions_.start(std::move(job.completion), sink));
+  if (job.stream == nullptr) open_stream(job, sink);
+  return {};
 }
 
-SinkContext CompletionRoutes::context_of(Job& job, const CompletionRequest& parsed) {
-  return {.head = head_of(job.kind, parsed.question),
-          .logprobs = parsed.question.sampling.top_logprobs >= 0,
-          .include_usage = parsed.include_usage,
+SinkContext CompletionRoutes::context_of(Job& job) const {
+  const CompletionQuestion& question = job.completion.question;
+  return {.head = head_of(job.kind, question),
+          .logprobs = question.sampling.top_logprobs >= 0,
+          .include_usage = job.include_usage,
           .max_backlog = options_.max_stream_backlog,
           .close_after = job.exchange->closes_after(),
           .pass = *std::move(job.pass),
@@ -169,24 +213,23 @@ SinkContext CompletionRoutes::context_of(Job& job, const CompletionRequest& pars
           }};
 }
 
-Status CompletionRoutes::start_whole(Job& job, CompletionRequest parsed) {
+Status CompletionRoutes::start_whole(Job& job) {
   auto body = std::make_shared<ByteBudget::Lease>(std::move(job.body));
   const auto make = [id = job.exchange->request_id(), body](int status, std::string text,
                                                             const Error* error) {
     return make_response(id, status, std::move(text), error);
   };
-  auto sink = std::make_shared<WholeSink>(context_of(job, parsed), *std::move(job.link), make,
+  auto sink = std::make_shared<WholeSink>(context_of(job), *std::move(job.link), make,
                                           job.exchange->answer());
-  GOGRID_RETURN_IF_ERROR(completions_.start(std::move(parsed.question), std::move(sink)));
+  GOGRID_RETURN_IF_ERROR(completions_.start(std::move(job.completion), std::move(sink)));
   return {};
 }
 
-Status CompletionRoutes::start_stream(Job& job, CompletionRequest parsed) {
-  if (job.exchange->request()->version() != drogon::Version::kHttp11) {
-    return fail(ErrorCode::kInvalidArgument, "stream: streamed answers need HTTP/1.1", "stream");
-  }
-  auto sink = std::make_shared<StreamSink>(context_of(job, parsed), *std::move(job.link));
-  GOGRID_RETURN_IF_ERROR(completions_.start(std::move(parsed.question), sink));
+std::shared_ptr<StreamSink> CompletionRoutes::make_stream(Job& job) const {
+  return std::make_shared<StreamSink>(context_of(job), *std::move(job.link));
+}
+
+void CompletionRoutes::open_stream(Job& job, const std::shared_ptr<StreamSink>& sink) {
   // The framework's own idle timeout is off (ConnectionGuard), so nothing is left to disable.
   auto response = drogon::HttpResponse::newAsyncStreamResponse(
       [sink](drogon::ResponseStreamPtr stream) { sink->open(std::move(stream)); });
@@ -194,15 +237,17 @@ Status CompletionRoutes::start_stream(Job& job, CompletionRequest parsed) {
   response->addHeader("Cache-Control", "no-cache");
   response->addHeader("X-Request-Id", job.exchange->request_id());
   job.exchange->answer()(response);
-  return {};
+}
+
+void CompletionRoutes::refuse_newcomers() {
+  gate_.begin_close();
+  turnstile_->close();
 }
 
 bool CompletionRoutes::drain(TimePoint deadline) {
-  gate_.begin_close();
-  turns_.close();
+  refuse_newcomers();
   constexpr auto kLook = std::chrono::milliseconds(5);
   while (gate_.inside() > 0 && SteadyClock().now() < deadline) std::this_thread::sleep_for(kLook);
-  turnstile_.close();
   return gate_.inside() == 0;
 }
 

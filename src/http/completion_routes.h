@@ -1,6 +1,7 @@
 // /v1/chat/completions and /v1/completions. For .cpp files of http/ only.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "base/gate.h"
@@ -15,6 +16,9 @@
 
 namespace gogrid {
 
+// All that can be found wrong with a request is, before it asks for its turn
+// (min_request_interval_ms): it is refused at once, and takes none.
+//
 // Thread-safe. Parsing, templates and tokenization run on worker threads: milliseconds for most
 // bodies, seconds for the largest, which have a thread of their own so that no other waits for
 // them.
@@ -26,30 +30,33 @@ class CompletionRoutes {
   void handle(CompletionKind kind, std::shared_ptr<Exchange> exchange,
               std::shared_ptr<ClientConnection> client);
 
-  // Refuses newcomers, then waits for the running ones, until `deadline`. True when none is left.
+  // Refuses newcomers and who waits for a turn. May be called again.
+  void refuse_newcomers();
+  // The same, then waits for the running ones, until `deadline`. True when none is left.
   bool drain(TimePoint deadline);
 
  private:
   struct Job;
 
-  void admit(const std::shared_ptr<Job>& job);
-  void await_turn(const std::shared_ptr<Job>& job, RateGate::Wait turn);
-  void prepare(const std::shared_ptr<Job>& job);
-  void run(Job& job);
-  Status prepare_and_start(Job& job);
-  SinkContext context_of(Job& job, const CompletionRequest& parsed);
-  Status start_whole(Job& job, CompletionRequest parsed);
-  Status start_stream(Job& job, CompletionRequest parsed);
+  void post(const std::shared_ptr<Job>& job);
+  // Refuses the job when `step` does or throws.
+  static void guarded(Job& job, const std::function<Status()>& step);
+  static void refuse(Job& job, const Error& error);
+  Status prepare(const std::shared_ptr<Job>& job);
+  void ask_for_turn(const std::shared_ptr<Job>& job);
+  Status start(Job& job);
+  SinkContext context_of(Job& job) const;
+  Status start_whole(Job& job);
+  std::shared_ptr<StreamSink> make_stream(Job& job) const;
+  static void open_stream(Job& job, const std::shared_ptr<StreamSink>& sink);
 
   const HttpOptions options_;
   Completions& completions_;
-  const PolicyStore& policies_;
-  RateGate& turns_;
   Gate gate_;
   ByteBudget bodies_;
-  WorkerPool large_bodies_;  // these three last: their threads end first
+  const std::shared_ptr<Turnstile> turnstile_;  // shared with a listener, which may outlive it
+  WorkerPool large_bodies_;                     // these two last: their threads end first
   WorkerPool workers_;
-  Turnstile turnstile_;
 };
 
 }  // namespace gogrid

@@ -71,7 +71,7 @@ void StreamSink::write_events() {
     } else if (const auto* outcome = std::get_if<2>(&event)) {
       end(*outcome, text);
     } else {
-      ChunkWriter::comment("paused: " + std::get<3>(event).why, text);
+      ChunkWriter::comment(std::get<3>(event).why, text);
     }
   }
   write(std::move(text));

@@ -23,6 +23,8 @@ struct CallbackAccess : trantor::TcpConnection {
 
 const char* reason_of(int status) {
   switch (status) {
+    case 403:
+      return "Forbidden";
     case 405:
       return "Method Not Allowed";
     case 408:

@@ -1,6 +1,5 @@
 #include "http/http_server.h"
 
-#include <arpa/inet.h>
 #include <drogon/drogon.h>
 #include <sys/resource.h>
 #include <trantor/utils/Logger.h>
@@ -13,6 +12,7 @@
 
 #include "base/mutex.h"
 #include "http/connection_guard.h"
+#include "http/loopback.h"
 #include "http/routes.h"
 #include "obs/log.h"
 
@@ -34,12 +34,6 @@ struct Running {
 Mutex g_mu;
 std::shared_ptr<const Running> g_running GUARDED_BY(g_mu);
 bool g_stop_wanted GUARDED_BY(g_mu) = false;
-
-bool is_loopback(const std::string& address) {
-  in_addr v4{};
-  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  return address == "::1";
-}
 
 void route_framework_log() {
   trantor::Logger::setOutputFunction(
@@ -86,7 +80,9 @@ void configure(const HttpOptions& options) {
 }
 
 GuardLimits limits_of(const HttpOptions& options) {
-  return {.screen = {.max_head = options.max_head, .max_body = options.max_body},
+  return {.screen = {.max_head = options.max_head,
+                     .max_body = options.max_body,
+                     .loopback_only = is_loopback(options.address)},
           .max_connections = options.max_connections,
           .max_pending = options.max_buffered,
           .read_timeout = options.read_timeout,
@@ -183,6 +179,15 @@ Status HttpServer::run(const HttpOptions& options, const HttpServices& services,
   }
   running->routes->close();
   return status;
+}
+
+void HttpServer::refuse_newcomers() {
+  std::shared_ptr<const Running> running;
+  {
+    MutexLock lock(g_mu);
+    running = g_running;
+  }
+  if (running != nullptr) running->routes->refuse_newcomers();
 }
 
 void HttpServer::stop(TimePoint deadline) {

@@ -56,7 +56,11 @@ class HttpServer {
   // listen.
   static Status run(const HttpOptions& options, const HttpServices& services,
                     const std::function<void(std::uint16_t port)>& on_listening);
-  // Ends run() once open streams are done or `deadline` has passed. Safe from any thread.
+  // Refuses completions from now on, those that wait for their turn too; what runs goes on. Before
+  // run() it does nothing. Safe from any thread.
+  static void refuse_newcomers();
+  // The same, and ends run() once open streams are done or `deadline` has passed. Safe from any
+  // thread.
   static void stop(TimePoint deadline);
 };
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <limits>
 
+#include "http/loopback.h"
+
 namespace gogrid {
 namespace {
 
@@ -11,9 +13,10 @@ constexpr std::array<std::string_view, 7> kMethods{"GET",    "HEAD",    "POST", 
                                                    "DELETE", "OPTIONS", "PATCH"};
 
 std::unexpected<HeadFault> fault(int status, std::string message) {
-  return std::unexpected(
-      HeadFault{status, status == 417 ? ErrorCode::kUnsupported : ErrorCode::kInvalidArgument,
-                std::move(message)});
+  ErrorCode code = ErrorCode::kInvalidArgument;
+  if (status == 417) code = ErrorCode::kUnsupported;
+  if (status == 403) code = ErrorCode::kPermissionDenied;
+  return std::unexpected(HeadFault{status, code, std::move(message)});
 }
 
 // tchar of RFC 9110: what names are made of.
@@ -45,7 +48,21 @@ std::string_view take_line(std::string_view& rest) {
   return line;
 }
 
-std::expected<void, HeadFault> check_request_line(std::string_view line) {
+std::expected<void, HeadFault> check_host(std::string_view host) {
+  if (names_loopback(host)) return {};
+  return fault(403, "Host: expected 127.0.0.1, [::1] or localhost, got '" +
+                        std::string(host.substr(0, 100)) + "'");
+}
+
+// Of an absolute target, its host; empty of a path.
+std::optional<std::string_view> host_of_target(std::string_view target) {
+  const auto scheme = target.find("://");
+  if (target.starts_with('/') || scheme == std::string_view::npos) return std::nullopt;
+  target.remove_prefix(scheme + 3);
+  return target.substr(0, target.find_first_of("/?#"));
+}
+
+std::expected<void, HeadFault> check_request_line(std::string_view line, bool loopback_only) {
   const auto first = line.find(' ');
   const auto last = line.rfind(' ');
   if (first == std::string_view::npos || first == last || line.find(' ', first + 1) != last) {
@@ -65,6 +82,8 @@ std::expected<void, HeadFault> check_request_line(std::string_view line) {
   if (!absolute && !target.starts_with('/') && target != "*") {
     return fault(400, "the request's target must be a path");
   }
+  const auto host = host_of_target(target);
+  if (host && loopback_only) return check_host(*host);
   return {};
 }
 
@@ -87,6 +106,10 @@ std::expected<void, HeadFault> take_length(std::string_view value, RequestHead& 
 std::expected<void, HeadFault> take_header(std::string_view name, std::string_view value,
                                            RequestHead& head) {
   if (same_name(name, "content-length")) return take_length(value, head);
+  if (same_name(name, "host")) {
+    if (head.host) return fault(400, "Host came twice");
+    head.host = value;
+  }
   if (same_name(name, "transfer-encoding")) {
     if (!same_name(value, "chunked") || head.chunked) {
       return fault(501, "the only Transfer-Encoding is chunked");
@@ -104,8 +127,9 @@ std::expected<void, HeadFault> take_header(std::string_view name, std::string_vi
 
 }  // namespace
 
-std::expected<RequestHead, HeadFault> parse_request_head(std::string_view head) {
-  if (auto line = check_request_line(take_line(head)); !line) {
+std::expected<RequestHead, HeadFault> parse_request_head(std::string_view head,
+                                                         bool loopback_only) {
+  if (auto line = check_request_line(take_line(head), loopback_only); !line) {
     return std::unexpected(std::move(line.error()));
   }
   RequestHead result;
@@ -125,6 +149,9 @@ std::expected<RequestHead, HeadFault> parse_request_head(std::string_view head) 
   }
   if (result.chunked && result.content_length) {
     return fault(400, "Content-Length and Transfer-Encoding exclude each other");
+  }
+  if (result.host && loopback_only) {
+    if (auto known = check_host(*result.host); !known) return std::unexpected(known.error());
   }
   return result;
 }

@@ -111,7 +111,7 @@ std::optional<ScreenRefusal> RequestScreen::take_head(std::string_view& bytes) {
 }
 
 std::optional<ScreenRefusal> RequestScreen::begin_body() {
-  const auto head = parse_request_head(head_);
+  const auto head = parse_request_head(head_, limits_.loopback_only);
   if (!head) return refuse(head.error().http_status, head.error().code, head.error().message);
   remaining_ = head->content_length.value_or(0);
   if (remaining_ > limits_.max_body) {

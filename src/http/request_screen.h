@@ -15,6 +15,7 @@ namespace gogrid {
 struct ScreenLimits {
   std::size_t max_head = 32 * 1024;        // request line and headers together: 431 above
   std::size_t max_body = 8 * 1024 * 1024;  // 413 above
+  bool loopback_only = true;               // hosts other than this machine: 403
 };
 
 // Why a connection is answered and closed.

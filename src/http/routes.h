@@ -26,7 +26,8 @@ class Routes {
   // Answers exactly once, now or later.
   void handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer);
 
-  // See CompletionRoutes::drain.
+  // See CompletionRoutes.
+  void refuse_newcomers() { completions_.refuse_newcomers(); }
   bool drain(TimePoint deadline) { return completions_.drain(deadline); }
   // After it the services may end: whatever is asked from now on is refused.
   void close() { gate_.close(); }

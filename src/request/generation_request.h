@@ -21,8 +21,9 @@ struct GenerationRequest {
   std::uint32_t max_tokens = 0;   // > 0
   std::vector<std::string> stop;  // ends before the first of these in the text; they are not sent
   std::optional<TimePoint> deadline;  // kDeadline after it; pauses (Governor) do not count
-  std::optional<TimePoint> start_by;  // kUnavailable when it still waits then
-  std::stop_token cancel;             // looked at once a step
+  // kUnavailable when the pause that it met lasts until then; once that is over it has no meaning.
+  std::optional<TimePoint> start_by;
+  std::stop_token cancel;  // looked at once a step
 };
 
 }  // namespace gogrid

@@ -55,6 +55,9 @@ enum class SinkState : std::uint8_t {
   kGone,  // nobody reads: end the sequence
 };
 
+// Between two signs of life to whoever waits: intermediaries close silent connections.
+inline constexpr Duration kLongestSilence = std::chrono::seconds(15);
+
 // Called from one thread at a time (the batcher's); must not block. on_delta any number of times,
 // then exactly one of on_finish and on_error, after which the sink is not touched again.
 class ResponseSink {
@@ -63,7 +66,8 @@ class ResponseSink {
   virtual SinkState on_delta(Delta delta) = 0;
   virtual void on_finish(const Finish& finish) = 0;
   virtual void on_error(const Error& error, const Usage& so_far) = 0;
-  // Nothing comes for a while, and why: now and then while work is paused.
+  // Nothing comes for a while, and why: at the beginning of a pause, and whenever it was silent for
+  // kLongestSilence.
   virtual void on_waiting(const std::string& why) { (void)why; }
   // Polled for sequences that are slow, and for all once a step. Thread-safe.
   virtual SinkState state() const = 0;

@@ -29,6 +29,19 @@ void RateGate::Wait::go() {
   if (RateGate* const gate = std::exchange(gate_, nullptr)) add_one(gate->tallies_.went);
 }
 
+void RateGate::Wait::give_back() {
+  if (gate_ == nullptr) return;
+  gate_->gcra_.give_back(turn_);
+  turn_ = Turn{.at = turn_.at};
+}
+
+bool RateGate::Wait::retake(TimePoint now, Rate rate, TimePoint latest) {
+  if (gate_ == nullptr) return false;
+  const auto turn = gate_->gcra_.take(now, rate, latest);
+  if (turn) turn_ = *turn;
+  return turn.has_value();
+}
+
 RateGate::Answer RateGate::ask(TimePoint now, Rate rate, TimePoint latest) {
   const auto refuse = [this](Refusal why) {
     add_one(tallies_.refused);

@@ -45,6 +45,12 @@ class RateGate {
     TimePoint at() const { return turn_.at; }
     // The turn has come and is used. Once.
     void go();
+    // Stays in line without a turn, until retake(). Of several, whoever took the last turn gives
+    // back first: then none is lost.
+    void give_back();
+    // A turn again, as if it asked now, of a rate that may be another. False, and none taken, when
+    // it would come after `latest`.
+    bool retake(TimePoint now, Rate rate, TimePoint latest);
 
    private:
     friend class RateGate;

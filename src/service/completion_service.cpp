@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "base/ids.h"
@@ -28,9 +29,9 @@ std::uint64_t random_seed() {
 class Fanout {
  public:
   Fanout(std::shared_ptr<CompletionSink> sink, std::uint32_t choices, std::stop_token client)
-      : sink_(std::move(sink)),
-        remaining_(choices),
-        client_left_(std::move(client), Stop{cancel_}) {}
+      : sink_(std::move(sink)), client_left_(std::move(client), Stop{cancel_}) {
+    for (std::uint32_t choice = 0; choice < choices; ++choice) open_.insert(choice);
+  }
 
   std::stop_token cancelled() const { return cancel_.get_token(); }
   SinkState state() const { return sink_->state(); }
@@ -42,9 +43,10 @@ class Fanout {
     return sink_->on_delta(choice, std::move(delta));
   }
 
-  void on_waiting(const std::string& why) {
+  // One sign of life for the question: the first choice that is not finished gives it.
+  void on_waiting(std::uint32_t choice, const std::string& why) {
     MutexLock lock(mu_);
-    if (!done_) sink_->on_waiting(why);
+    if (!done_ && *open_.begin() == choice) sink_->on_waiting(why);
   }
 
   void on_finish(std::uint32_t choice, const Finish& finish, bool counts_prompt) {
@@ -57,7 +59,8 @@ class Fanout {
     usage_.completion_tokens += finish.usage.completion_tokens;
     touched_ = true;
     sink_->on_choice_finished(choice, finish);
-    if (--remaining_ > 0) return;
+    open_.erase(choice);
+    if (!open_.empty()) return;
     done_ = true;
     sink_->on_done(usage_);
   }
@@ -92,7 +95,7 @@ class Fanout {
   const std::shared_ptr<CompletionSink> sink_;
   std::stop_source cancel_;
   Mutex mu_;
-  std::uint32_t remaining_ GUARDED_BY(mu_);
+  std::set<std::uint32_t> open_ GUARDED_BY(mu_);  // choices that are not finished
   Usage usage_ GUARDED_BY(mu_);
   bool touched_ GUARDED_BY(mu_) = false;  // the sink was called
   bool done_ GUARDED_BY(mu_) = false;
@@ -113,10 +116,7 @@ class ChoiceSink final : public ResponseSink {
     if (!echo_.empty()) delta.text.insert(0, std::exchange(echo_, {}));
     return fanout_->on_delta(choice_, std::move(delta));
   }
-  // One sign of life for the question: its first choice gives it.
-  void on_waiting(const std::string& why) override {
-    if (choice_ == 0) fanout_->on_waiting(why);
-  }
+  void on_waiting(const std::string& why) override { fanout_->on_waiting(choice_, why); }
   void on_finish(const Finish& finish) override {
     if (!echo_.empty()) on_delta({});
     fanout_->on_finish(choice_, finish, counts_prompt_);
@@ -131,10 +131,7 @@ class ChoiceSink final : public ResponseSink {
   std::string echo_;
 };
 
-struct Prompt {
-  std::vector<Token> tokens;
-  std::string echo;
-};
+using Prompt = PreparedCompletion::Prompt;
 
 Status check_tokens(const TextEngine& engine, const std::vector<Token>& tokens) {
   const auto size = engine.tokenizer().size();
@@ -199,7 +196,7 @@ Result<std::uint32_t> count_choices(const CompletionQuestion& question) {
   return static_cast<std::uint32_t>(choices);
 }
 
-Result<std::vector<Prompt>> prepare(const TextEngine& engine, const CompletionQuestion& question) {
+Result<std::vector<Prompt>> tokenize(const TextEngine& engine, const CompletionQuestion& question) {
   std::vector<Prompt> prompts;
   if (const auto* messages = std::get_if<std::vector<ChatMessage>>(&question.prompt)) {
     GOGRID_ASSIGN_OR_RETURN(auto tokens, engine.prepare_chat(*messages));
@@ -239,7 +236,9 @@ GenerationRequest make_request(const CompletionQuestion& question, const Prompt&
   request.principal = question.principal;
   request.prompt = prompt.tokens;
   request.sampling = question.sampling;
-  const std::uint32_t room = context - static_cast<std::uint32_t>(prompt.tokens.size());
+  // A model that was loaded again since may have less: its batcher then refuses with both counts.
+  const auto size = static_cast<std::uint32_t>(prompt.tokens.size());
+  const std::uint32_t room = context > size ? context - size : 1;
   request.max_tokens = std::min(question.max_tokens.value_or(room), room);
   request.stop = question.stop;
   return request;
@@ -256,8 +255,9 @@ Result<std::optional<TimePoint>> CompletionService::start_by(
   const GovernorState state = governor_.state();
   if (!state.paused) return std::nullopt;
   const TimePoint now = clock_.now();
-  if (question.wait && (!state.until || *state.until <= now + *question.wait)) {
-    return now + *question.wait;
+  const auto wait_until = question.wait_until;
+  if (wait_until && *wait_until > now && (!state.until || *state.until <= *wait_until)) {
+    return wait_until;
   }
   const Duration left = state.until ? *state.until - now : kRetryOpenPause;
   Error error{ErrorCode::kUnavailable, "[completion_service] paused: " + state.why, {}, {}};
@@ -266,18 +266,29 @@ Result<std::optional<TimePoint>> CompletionService::start_by(
   return std::unexpected(std::move(error));
 }
 
-Result<StartedCompletion> CompletionService::start(CompletionQuestion question,
-                                                   std::shared_ptr<CompletionSink> sink) {
+Result<PreparedCompletion> CompletionService::prepare(CompletionQuestion question) {
   GOGRID_RETURN_IF_ERROR(validate(question.sampling));
-  GOGRID_ASSIGN_OR_RETURN(const std::uint32_t choices, count_choices(question));
+  GOGRID_RETURN_IF_ERROR(count_choices(question));
+  GOGRID_ASSIGN_OR_RETURN(const auto engine, engines_.find(question.model));
+  GOGRID_RETURN_IF_ERROR(start_by(question));
+  GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
+  PreparedCompletion completion;
+  GOGRID_ASSIGN_OR_RETURN(completion.prompts, tokenize(*engine, question));
+  question.prompt = {};
+  completion.question = std::move(question);
+  return completion;
+}
+
+Result<StartedCompletion> CompletionService::start(PreparedCompletion completion,
+                                                   std::shared_ptr<CompletionSink> sink) {
+  const CompletionQuestion& question = completion.question;
   GOGRID_ASSIGN_OR_RETURN(const auto engine, engines_.find(question.model));
   GOGRID_ASSIGN_OR_RETURN(const auto start_by, this->start_by(question));
-  GOGRID_RETURN_IF_ERROR(check_bias(*engine, question.sampling));
-  GOGRID_ASSIGN_OR_RETURN(const auto prompts, prepare(*engine, question));
+  const auto choices = static_cast<std::uint32_t>(completion.prompts.size() * question.n);
   const std::uint64_t seed = question.seed ? *question.seed : random_seed();
   auto fanout = std::make_shared<Fanout>(std::move(sink), choices, question.cancel);
   std::uint32_t choice = 0;
-  for (const Prompt& prompt : prompts) {
+  for (const Prompt& prompt : completion.prompts) {
     for (std::uint32_t copy = 0; copy < question.n; ++copy, ++choice) {
       Submission submission{
           .request = make_request(question, prompt, engine->plan().context),

@@ -34,8 +34,19 @@ struct CompletionQuestion {
   std::vector<std::string> stop;
   bool echo = false;                  // completions: the prompt before the text
   std::optional<TimePoint> deadline;  // steady; for all choices
-  std::optional<Duration> wait;       // for a pause to end; absent: refused at once while paused
+  // For a pause to end, steady; absent: refused at once while paused.
+  std::optional<TimePoint> wait_until;
   std::stop_token cancel;
+};
+
+// A question that was found answerable.
+struct PreparedCompletion {
+  struct Prompt {
+    std::vector<Token> tokens;
+    std::string echo;  // text before the answer
+  };
+  CompletionQuestion question;  // its prompt is in `prompts`
+  std::vector<Prompt> prompts;
 };
 
 // What comes back. `choice` counts over prompts and n: prompt p, copy k is choice p * n + k. Called
@@ -45,7 +56,7 @@ class CompletionSink {
  public:
   virtual ~CompletionSink() = default;
   virtual SinkState on_delta(std::uint32_t choice, Delta delta) = 0;
-  // Nothing comes for a while, and why: now and then while work is paused.
+  // Nothing comes for a while, and why (ResponseSink::on_waiting).
   virtual void on_waiting(const std::string& why) { (void)why; }
   virtual void on_choice_finished(std::uint32_t choice, const Finish& finish) = 0;
   // Exactly once, last: after all choices finished (usage summed; the prompt counted once), or with
@@ -58,15 +69,19 @@ struct StartedCompletion {
   std::uint32_t choices = 0;
 };
 
-// Thread-safe. Blocks for template and tokenization only: call it on a worker thread.
+// In two steps, so that whoever must wait in between is not refused after it for what could be told
+// before. Thread-safe.
 class Completions {
  public:
   static constexpr std::uint32_t kMaxChoices = 128;  // n times prompts
 
   virtual ~Completions() = default;
+  // All that is wrong with it, or forbids it now. Blocks for template and tokenization: call it on
+  // a worker thread.
+  virtual Result<PreparedCompletion> prepare(CompletionQuestion question) = 0;
   // Accepted (on_done will come), or the refusal before anything was sent (the sink is not
-  // touched).
-  virtual Result<StartedCompletion> start(CompletionQuestion question,
+  // touched): for what has changed since. Does not block.
+  virtual Result<StartedCompletion> start(PreparedCompletion completion,
                                           std::shared_ptr<CompletionSink> sink) = 0;
 };
 
@@ -75,7 +90,8 @@ class Completions {
 class CompletionService final : public Completions {
  public:
   CompletionService(EngineRegistry& engines, const Governor& governor, const Clock& clock);
-  Result<StartedCompletion> start(CompletionQuestion question,
+  Result<PreparedCompletion> prepare(CompletionQuestion question) override;
+  Result<StartedCompletion> start(PreparedCompletion completion,
                                   std::shared_ptr<CompletionSink> sink) override;
 
  private:

@@ -84,8 +84,16 @@ class Connection {
 };
 
 std::string ask(int port, const std::string& path) {
-  return Connection(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  return Connection(port,
+                    "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
       .read_all();
+}
+
+std::string post(const std::string& path, const std::string& body) {
+  return "POST " + path +
+         " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+         "Content-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 // A stream of so many tokens, after its first bytes came.
@@ -93,10 +101,7 @@ Connection stream(int port, int max_tokens) {
   const std::string body = R"({"model":"tiny","prompt":"a","stream":true,"ignore_eos":true,)"
                            R"("max_tokens":)" +
                            std::to_string(max_tokens) + "}";
-  Connection connection(port,
-                        "POST /v1/completions HTTP/1.1\r\nHost: x\r\n"
-                        "Content-Type: application/json\r\nContent-Length: " +
-                            std::to_string(body.size()) + "\r\n\r\n" + body);
+  Connection connection(port, post("/v1/completions", body));
   EXPECT_THAT(connection.read_some(), StartsWith("HTTP/1.1 200"));
   return connection;
 }
@@ -138,6 +143,28 @@ TEST_F(Serve, FinishesWhatRunsWhenToldToStopAndRefusesWhatIsNew) {
   EXPECT_THAT(end, HasSubstr("data: [DONE]"));
   const Outcome outcome = server.finish();
   EXPECT_EQ(outcome.status, 0) << outcome.err;
+}
+
+// A pause without an end, and a turn that is far off: nobody waits out the drain's deadline for
+// them.
+TEST_F(Serve, WaitsForNothingThatCannotComeWhenToldToStop) {
+  Process server(arguments({"--listen", "127.0.0.1:0", "--context", "8192", "--limit",
+                            "min_request_interval_ms=60000"}),
+                 data());
+  const int port = port_in(server.read_line());
+  const Connection paused = stream(port, 8000);
+  const Connection waiting(port, post("/v1/completions", R"({"model":"tiny","prompt":"a"})"));
+  EXPECT_TRUE(comes_true([&] {
+    return ask(port, "/admin/v1/resources").find(R"("waiting":1)") != std::string::npos;
+  }));
+  const Connection pause(port, post("/admin/v1/pause", "{}"));
+  EXPECT_THAT(pause.read_some(), StartsWith("HTTP/1.1 200"));
+  const auto begin = std::chrono::steady_clock::now();
+  server.signal(SIGTERM);
+  EXPECT_THAT(waiting.read_all(), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(paused.read_all(), HasSubstr("data: {\"error\""));
+  EXPECT_EQ(server.finish().status, 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST_F(Serve, ToldTwiceItEndsAtOnce) {

@@ -6,6 +6,7 @@
 
 #include "batching/grid.h"
 #include "support/eventually.h"
+#include "support/manual_clock.h"
 
 namespace gogrid {
 namespace {
@@ -41,7 +42,7 @@ TEST(PausedBatcher, RestsAtTheEndOfAStepSaysWhyAndGoesOnWhereItWas) {
     const auto newcomer = grid.send(make_request(make_prompt(30, 1), 10));
     EXPECT_TRUE(eventually([&] { return !running->notices().empty(); }));
     EXPECT_TRUE(eventually([&] { return !newcomer->notices().empty(); }));
-    EXPECT_THAT(running->notices(), ::testing::ElementsAre("a film"));
+    EXPECT_THAT(running->notices(), ::testing::ElementsAre("paused: a film"));
     std::this_thread::sleep_for(milliseconds(20));  // what was in flight comes back
     const auto calls = grid.factory().counters().calls.load();
     std::this_thread::sleep_for(milliseconds(100));
@@ -93,6 +94,102 @@ TEST(PausedBatcher, WhoCanWaitForSoLongOnlyIsSentAwayThen) {
   const auto sink = grid.send(std::move(request));
   ASSERT_TRUE(sink->wait_for_end());
   EXPECT_EQ(sink->error()->code, ErrorCode::kUnavailable);
+}
+
+// Choices of one request among them: some stream, the others must not end it.
+TEST(PausedBatcher, WhoWaitedForThePauseToEndMayWaitForAPlaceAfterIt) {
+  Governor governor(kClock);
+  GridSetup setup = governed(governor);
+  setup.options.parallel = 1;
+  Grid grid(setup);
+  grid.start();
+  governor.pause(PauseReason::kOperator, "a film", {});
+  const TimePoint start_by = kClock.now() + milliseconds(300);
+  std::vector<std::shared_ptr<testing::RecordingSink>> sinks;
+  for (Token salt = 0; salt < 2; ++salt) {
+    GenerationRequest request = make_request(make_prompt(5, salt), 450);
+    request.start_by = start_by;
+    sinks.push_back(grid.send(std::move(request)));
+  }
+  governor.resume(PauseReason::kOperator);
+  ASSERT_TRUE(sinks[0]->wait_for_tokens(1));
+  governor.pause(PauseReason::kOperator, "another film", {});
+  std::this_thread::sleep_for(start_by - kClock.now() + milliseconds(100));
+  EXPECT_FALSE(sinks[1]->ended());
+  governor.resume(PauseReason::kOperator);
+  for (const auto& sink : sinks) {
+    ASSERT_TRUE(sink->wait_for_end());
+    EXPECT_TRUE(sink->finish());
+  }
+}
+
+TEST(PausedBatcher, WhoComesInMidPauseIsToldWhyAtOnce) {
+  Governor governor(kClock);
+  Grid grid(governed(governor));
+  grid.start();
+  governor.pause(PauseReason::kOperator, "a film", {});
+  const auto first = grid.send(make_request(make_prompt(5), 5));
+  EXPECT_TRUE(eventually([&] { return !first->notices().empty(); }));
+  const auto second = grid.send(make_request(make_prompt(5), 5));
+  const TimePoint begin = kClock.now();
+  EXPECT_TRUE(eventually([&] { return !second->notices().empty(); }));
+  EXPECT_LT(kClock.now() - begin, seconds(1));
+  EXPECT_EQ(first->notices().size(), 1U);
+}
+
+// Whatever the reason: a long step, a device that rests, places that are taken.
+TEST(PausedBatcher, WhoHearsNothingForLongIsToldThatItWaits) {
+  testing::ManualClock clock;
+  const auto held = std::make_shared<testing::Latch>();
+  GridSetup setup;
+  setup.options.parallel = 1;
+  setup.fake.script = [&](FakeCall& call) { call.hang = held; };
+  setup.clock = &clock;
+  Grid grid(setup);
+  grid.start();
+  const auto running = grid.send(make_request(make_prompt(5), 5));
+  const auto queued = grid.send(make_request(make_prompt(5), 5));
+  ASSERT_TRUE(eventually([&] { return grid.factory().counters().calls > 0; }));
+  clock.advance(kLongestSilence - milliseconds(1));
+  std::this_thread::sleep_for(milliseconds(120));  // the batcher looks every 50 ms
+  EXPECT_TRUE(running->notices().empty() && queued->notices().empty());
+  clock.advance(milliseconds(1));
+  EXPECT_TRUE(
+      eventually([&] { return !running->notices().empty() && !queued->notices().empty(); }));
+  EXPECT_THAT(running->notices(), ::testing::ElementsAre(::testing::HasSubstr("step")));
+  EXPECT_THAT(queued->notices(), ::testing::ElementsAre(::testing::HasSubstr("places")));
+  held->open();
+  ASSERT_TRUE(running->wait_for_end() && queued->wait_for_end());
+}
+
+// Open-ended, nobody knows when they could go on.
+TEST(PausedBatcher, ADrainEndsWhatIsPausedBeyondItsDeadlineAtOnce) {
+  Governor governor(kClock);
+  Grid grid(governed(governor));
+  grid.start();
+  const auto running = grid.send(make_request(make_prompt(5), 400));
+  ASSERT_TRUE(running->wait_for_tokens(3));
+  governor.pause(PauseReason::kOperator, "a film", {});
+  const auto waiting = grid.send(make_request(make_prompt(5), 400));
+  const TimePoint begin = kClock.now();
+  grid.batcher().drain(begin + seconds(5));
+  EXPECT_LT(kClock.now() - begin, seconds(1));
+  for (const auto& sink : {running, waiting}) {
+    ASSERT_TRUE(sink->error());
+    EXPECT_EQ(sink->error()->code, ErrorCode::kUnavailable);
+    EXPECT_THAT(sink->error()->message, ::testing::HasSubstr("a film"));
+  }
+}
+
+TEST(PausedBatcher, ADrainWaitsForAPauseThatEndsInTime) {
+  Governor governor(kClock);
+  Grid grid(governed(governor));
+  grid.start();
+  const auto running = grid.send(make_request(make_prompt(5), 50));
+  ASSERT_TRUE(running->wait_for_tokens(3));
+  governor.pause(PauseReason::kLoad, "a compiler", kClock.now() + milliseconds(200));
+  grid.batcher().drain(kClock.now() + seconds(20));
+  EXPECT_TRUE(running->finish());
 }
 
 TEST(PausedBatcher, CancelledStreamsEndInAPauseToo) {

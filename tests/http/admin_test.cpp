@@ -80,10 +80,14 @@ TEST_F(Pause, AWaitHeaderIsCheckedAndHandedOn) {
     return TestServer::instance().connect().request("POST", "/v1/chat/completions",
                                                     chat_body("words"), headers);
   };
+  const TimePoint before = SteadyClock().now();
   EXPECT_EQ(ask("X-GoGrid-Wait: 2.5\r\n").status, 200);
-  EXPECT_EQ(TestServer::instance().completions.last()->wait, Duration(2500ms));
+  const auto wait_until = TestServer::instance().completions.last()->wait_until;
+  ASSERT_TRUE(wait_until);
+  EXPECT_GE(*wait_until, before + 2500ms);
+  EXPECT_LE(*wait_until, SteadyClock().now() + 2500ms);
   EXPECT_EQ(ask("").status, 200);
-  EXPECT_FALSE(TestServer::instance().completions.last()->wait);
+  EXPECT_FALSE(TestServer::instance().completions.last()->wait_until);
   for (const char* bad : {"0", "-1", "soon"}) {
     EXPECT_EQ(ask("X-GoGrid-Wait: " + std::string(bad) + "\r\n").status, 400) << bad;
   }

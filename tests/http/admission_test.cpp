@@ -4,6 +4,7 @@
 
 #include <future>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "http/test_server.h"
 
@@ -34,9 +35,22 @@ class Admission : public ::testing::Test {
             .waiting = now.waiting};
   }
   HttpClient ask(const std::string& headers = {}) const {
+    return send(chat_body("words"), headers);
+  }
+  HttpClient send(const std::string& body, const std::string& headers = {}) const {
     HttpClient client = server_.connect();
-    client.send_request("POST", "/v1/chat/completions", chat_body("words"), headers);
+    client.send_request("POST", "/v1/chat/completions", body, headers);
     return client;
+  }
+  // The first turn is used, and so many wait for theirs.
+  std::vector<HttpClient> line_of(std::uint64_t waiting) {
+    EXPECT_EQ(ask().receive().status, 200);
+    std::vector<HttpClient> clients;
+    for (std::uint64_t i = 1; i <= waiting; ++i) {
+      clients.push_back(ask());
+      EXPECT_TRUE(eventually([&] { return counted().waiting == i; }));
+    }
+    return clients;
   }
 
   TestServer& server_ = TestServer::instance();
@@ -90,17 +104,37 @@ TEST_F(Admission, OfAHundredRequestsAtFiftyMillisecondsTakesFiveSecondsAndCounts
   EXPECT_THAT(server_.metrics.expose(), HasSubstr("gogrid_throttle_wait_seconds_count"));
 }
 
-TEST_F(Admission, ANewcomerGoesAtOnceWhenTheIntervalIsTakenAway) {
-  set_interval(600);
-  HttpClient first = ask();
-  HttpClient second = ask();
-  EXPECT_EQ(first.receive().status, 200);
-  ASSERT_TRUE(eventually([&] { return counted().waiting == 1; }));
-  set_interval(0);
+TEST_F(Admission, AShorterIntervalIsInForceForWhoeverIsInLine) {
+  set_interval(2000);
+  auto waiting = line_of(3);
   const auto begin = std::chrono::steady_clock::now();
+  set_interval(50);
+  for (HttpClient& client : waiting) EXPECT_EQ(client.receive().status, 200);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
+  EXPECT_EQ(counted().granted, 4U);
+}
+
+TEST_F(Admission, WithoutAnIntervalAllWhoWaitGoAtOnceAndNewcomersAfterThem) {
+  set_interval(2000);
+  auto waiting = line_of(3);
+  const auto begin = std::chrono::steady_clock::now();
+  set_interval(0);
   EXPECT_EQ(ask().receive().status, 200);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 300ms);
-  EXPECT_EQ(second.receive().status, 200);
+  for (HttpClient& client : waiting) EXPECT_EQ(client.receive().status, 200);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
+}
+
+TEST_F(Admission, WhoseTurnComesAfterTheDeadlineOnceTheIntervalIsLongerIsRefusedAtOnce) {
+  set_interval(1000);
+  auto waiting = line_of(2);
+  const auto begin = std::chrono::steady_clock::now();
+  set_interval(6000);  // the second's would come after 12 s, its deadline is at 7 s
+  const HttpReply refused = waiting[1].receive();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.body, HasSubstr("min_request_interval_ms"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
+  EXPECT_EQ(counted().waiting, 1U);
+  EXPECT_EQ(counted().refused, 1U);
 }
 
 TEST_F(Admission, ATurnAfterTheDeadlineIsRefusedAtOnce) {
@@ -129,6 +163,72 @@ TEST_F(Admission, WhoeverLeavesWhileWaitingGivesTheTurnBack) {
   EXPECT_EQ(ask().receive().status, 200);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 3s);
   EXPECT_EQ(counted().granted, 2U);
+}
+
+TEST_F(Admission, WhatIsWrongIsToldAtOnceHoweverManyWaitAndTakesNoTurn) {
+  set_interval(3000);
+  const auto waiting = line_of(1);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(send("{").receive().status, 400);
+  EXPECT_EQ(send(chat_body("words", R"(,"temperature":3)")).receive().status, 400);
+  EXPECT_EQ(send(chat_body("nobody knows")).receive().status, 404);
+  EXPECT_EQ(send(chat_body("unavailable")).receive().status, 503);
+  EXPECT_EQ(ask("X-GoGrid-Wait: soon\r\n").receive().status, 400);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
+  EXPECT_EQ(counted().seen, 2U);
+}
+
+// What arrives first may take longer to prepare.
+TEST_F(Admission, LetsRequestsInInTheOrderOfTheirArrival) {
+  set_interval(50);
+  auto& completions = server_.completions;
+  const auto already = completions.started().size();
+  completions.held = true;
+  std::vector<HttpClient> clients;
+  std::vector<std::string> ids;
+  for (int i = 0; i < 12; ++i) {
+    ids.push_back("arrival-" + std::to_string(i));
+    clients.push_back(
+        send(chat_body(i == 0 ? "preparing" : "words"), "X-Request-Id: " + ids.back() + "\r\n"));
+    // On several connections the order is that of their coming.
+    ASSERT_TRUE(eventually([&] {
+      return i == 0 ? completions.preparing == 1 : completions.last()->request_id == ids.back();
+    }));
+  }
+  completions.held = false;
+  completions.held.notify_all();
+  for (HttpClient& client : clients) EXPECT_EQ(client.receive().status, 200);
+  auto started = completions.started();
+  started.erase(started.begin(), started.begin() + static_cast<std::ptrdiff_t>(already));
+  EXPECT_EQ(started, ids);
+}
+
+TEST_F(Admission, AStreamThatWaitsLongForItsTurnIsOpenAndSaysWhy) {
+  set_interval(1500);
+  EXPECT_EQ(ask().receive().status, 200);
+  HttpClient client = send(chat_body("words", R"(,"stream":true)"));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(client.receive_head().status, 200);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1400ms);
+  EXPECT_THAT(client.receive_piece().value_or(""),
+              HasSubstr(": waiting: requests are let in one after the other"));
+  std::string text;
+  while (auto piece = client.receive_piece()) {
+    if (piece->empty()) break;
+    text += *piece;
+  }
+  EXPECT_THAT(text, HasSubstr("w2"));
+  EXPECT_TRUE(text.ends_with("data: [DONE]\n\n"));
+}
+
+TEST_F(Admission, AStreamThatIsRefusedAtItsTurnEndsWithTheReason) {
+  set_interval(1500);
+  EXPECT_EQ(ask().receive().status, 200);
+  const HttpReply reply = send(chat_body("late refusal", R"(,"stream":true)")).receive();
+  EXPECT_EQ(reply.status, 200);  // it had begun
+  EXPECT_THAT(reply.body, HasSubstr("data: {\"error\""));
+  EXPECT_THAT(reply.body, HasSubstr("paused since"));
+  EXPECT_EQ(send(chat_body("late refusal")).receive().status, 503);
 }
 
 TEST_F(Admission, AHeaderThatIsWrongTakesNoTurn) {

@@ -32,6 +32,38 @@ TEST(Connections, MalformedHeadsAreAnsweredAndClosed) {
   expect_alive();
 }
 
+int status_for_host(const std::string& method, const std::string& path, const std::string& host) {
+  auto client = server().connect();
+  client.send(method + " " + path + " HTTP/1.1\r\nContent-Type: application/json\r\nHost: " + host +
+              "\r\nContent-Length: 2\r\n\r\n{}");
+  return client.receive().status;
+}
+
+// A page whose name was made to mean this machine sends its own name, and may send anything else.
+TEST(Hosts, OfOthersAreRefusedOnEveryRoute) {
+  for (const char* host :
+       {"evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example",
+        "127.0.0.1:80.evil.example", "evil.localhost", "192.168.0.1", "0.0.0.0", "128.0.0.1",
+        "[::2]", "[::1", "::1", "[::1].evil", "localhost:", "localhost:8a", "me@localhost", "x"}) {
+    SCOPED_TRACE(host);
+    EXPECT_EQ(status_for_host("POST", "/admin/v1/pause", host), 403);
+    EXPECT_EQ(status_for_host("PATCH", "/admin/v1/policy", host), 403);
+    EXPECT_EQ(status_for_host("GET", "/v1/models", host), 403);
+  }
+  EXPECT_EQ(Json::parse(server().connect().request("GET", "/admin/v1/status").body)["state"],
+            "running");
+}
+
+TEST(Hosts, OfThisMachineAreServedWithAPortAndWithout) {
+  for (const char* host : {"127.0.0.1", "127.0.0.1:8080", "127.1.2.3", "[::1]", "[::1]:9",
+                           "localhost", "LocalHost:65535", "localhost:1"}) {
+    EXPECT_EQ(status_for_host("GET", "/healthz", host), 200) << host;
+  }
+  auto old = server().connect();
+  old.send("GET /healthz HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(old.receive().status, 200);
+}
+
 TEST(Connections, AnswersComeInTheOrderOfPipelinedRequests) {
   auto client = server().connect();
   const std::string slow = chat_body("endless", R"(,"max_tokens":200)");
@@ -261,17 +293,26 @@ TEST(LargeBodies, WhoseDeadlinePassesInTheQueueAreNotPreparedAnyMore) {
 }
 
 // Named to run last: it ends the server.
-TEST(Shutdown, StreamsEndWellNewcomersAreRefusedAndNothingStays) {
+TEST(Shutdown, StreamsEndWellNewcomersAndWhoWaitsForATurnAreRefusedAndNothingStays) {
   auto stream = server().connect();
   stream.send_request("POST", kChatPath,
                       chat_body("endless", R"(,"stream":true,"max_tokens":20000)"));
   EXPECT_EQ(stream.receive_head().status, 200);
   auto newcomer = server().connect();
   ASSERT_EQ(newcomer.request("GET", "/healthz").status, 200);
+  const std::vector<PolicySetting> interval{{"min_request_interval_ms", std::int64_t{5000}}};
+  ASSERT_TRUE(server().policies->change(interval, "test"));
+  EXPECT_EQ(server().connect().request("POST", kChatPath, chat_body("words")).status, 200);
+  auto waiting = server().connect();
+  waiting.send_request("POST", kChatPath, chat_body("words"));
+  ASSERT_TRUE(eventually([] { return server().gate.counts().waiting == 1; }));
+  const auto told = std::chrono::steady_clock::now();
   bool ended_well = false;
   std::jthread stopper([&] { ended_well = server().stop(20s); });
   EXPECT_TRUE(eventually(
       [&] { return newcomer.request("POST", kChatPath, chat_body("words")).status == 503; }));
+  EXPECT_EQ(waiting.receive().status, 503);
+  EXPECT_LT(std::chrono::steady_clock::now() - told, 2s);
   std::string text;
   while (auto piece = stream.receive_piece()) text += *piece;
   EXPECT_TRUE(text.ends_with("data: [DONE]\n\n"));

@@ -19,14 +19,14 @@ namespace gogrid::testing {
 //   "hanging"    nothing until cancelled
 //   "breaking"   two words, then kUnavailable
 //   "late"       kDeadline, nothing else
-//   "preparing"  as "words", but start() does not come back while `held`
+//   "preparing"  as "words", but prepare() does not come back while `held`
 //   "waiting"    as "words", after a notice that it waits
 //   "throwing"   an exception
+//   "late refusal"  is prepared, but start() refuses it
 //   others       refused: by code name ("exhausted", "does_not_fit", …), else kNotFound
 class FakeCompletions final : public Completions {
  public:
-  Result<StartedCompletion> start(CompletionQuestion question,
-                                  std::shared_ptr<CompletionSink> sink) override {
+  Result<PreparedCompletion> prepare(CompletionQuestion question) override {
     remember(question);
     if (question.model == "throwing") throw std::runtime_error("as asked");
     if (question.model == "preparing") {
@@ -35,8 +35,19 @@ class FakeCompletions final : public Completions {
       --preparing;
     }
     if (const auto refusal = refusal_of(question.model)) return std::unexpected(*refusal);
+    return PreparedCompletion{.question = std::move(question), .prompts = {}};
+  }
+
+  Result<StartedCompletion> start(PreparedCompletion completion,
+                                  std::shared_ptr<CompletionSink> sink) override {
+    CompletionQuestion& question = completion.question;
+    {
+      MutexLock lock(mu_);
+      started_.push_back(question.request_id);
+    }
+    if (question.model == "late refusal") return fail(ErrorCode::kUnavailable, "paused since");
     const std::uint32_t choices = question.n;
-    if (question.model == "waiting") sink->on_waiting("as asked");
+    if (question.model == "waiting") sink->on_waiting("paused: as asked");
     if (question.model == "words" || question.model == "preparing" || question.model == "waiting" ||
         question.model == "late" || question.model == "breaking") {
       answer(question, *sink);
@@ -57,6 +68,12 @@ class FakeCompletions final : public Completions {
     return last_;
   }
 
+  // Request ids, in the order of their starts.
+  std::vector<std::string> started() const {
+    MutexLock lock(mu_);
+    return started_;
+  }
+
   std::atomic<bool> held{false};
   std::atomic<std::uint32_t> preparing{0};
   std::atomic<std::uint32_t> running{0};
@@ -73,8 +90,8 @@ class FakeCompletions final : public Completions {
   }
 
   static std::optional<Error> refusal_of(const std::string& model) {
-    for (const char* known :
-         {"words", "preparing", "waiting", "endless", "hanging", "breaking", "late"}) {
+    for (const char* known : {"words", "preparing", "waiting", "endless", "hanging", "breaking",
+                              "late", "late refusal"}) {
       if (model == known) return std::nullopt;
     }
     for (std::size_t i = 0; i < kErrorCodeCount; ++i) {
@@ -138,6 +155,7 @@ class FakeCompletions final : public Completions {
 
   mutable Mutex mu_;
   std::optional<CompletionQuestion> last_ GUARDED_BY(mu_);
+  std::vector<std::string> started_ GUARDED_BY(mu_);
   std::vector<std::jthread> threads_ GUARDED_BY(mu_);  // last: joined first
 };
 

@@ -72,7 +72,8 @@ class HttpClient {
 
   bool send_request(std::string_view method, std::string_view path, std::string_view body = {},
                     std::string_view more_headers = {}) {
-    std::string text = std::string(method) + " " + std::string(path) + " HTTP/1.1\r\nHost: x\r\n";
+    std::string text =
+        std::string(method) + " " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n";
     text += more_headers;
     if (!body.empty()) text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
     return send(text + "\r\n" + std::string(body));

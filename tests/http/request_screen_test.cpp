@@ -55,7 +55,8 @@ TEST(RequestScreen, CountsRequestsHoweverTheyAreCut) {
       "POST /a HTTP/1.0\r\nContent-Length: 5\r\nCONTENT-LENGTH: 5\r\n\r\nhello"
       "POST /b HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n5;x=y\r\nhello\r\nA\r\n0123456789\r\n"
       "0\r\n\r\n"
-      "PUT http://x/ HTTP/1.1\r\nContent-Length: 0\r\nExpect: 100-continue\r\nUpgrade: h2c\r\n\r\n";
+      "PUT http://localhost/ HTTP/1.1\r\nContent-Length: 0\r\nExpect: 100-continue\r\nUpgrade: "
+      "h2c\r\n\r\n";
   for (std::size_t size = 1; size <= requests.size(); ++size) {
     RequestScreen screen(kLimits);
     const auto refusal = feed_in_pieces(screen, requests, size);

@@ -129,6 +129,66 @@ TEST(RateGate, ClosedRefusesNewcomersAndLetsWaitersGo) {
   expect_counts(gate, {.seen = 3, .granted = 2, .delayed = 1, .refused = 1});
 }
 
+TEST(RateGate, TurnsTakenAnewAreThoseOfTheNewRateFromTheLastThatWasUsedOn) {
+  RateGate gate(100);
+  const Rate slow{.interval = 60s};
+  (void)gate.ask(at(0ms), slow, kNever);
+  std::vector<RateGate::Wait> waits;
+  for (int i = 0; i < 3; ++i) waits.push_back(**gate.ask(at(0ms), slow, kNever));
+  const auto take_anew = [&](TimePoint now, Rate rate, TimePoint latest) {
+    for (auto wait = waits.rbegin(); wait != waits.rend(); ++wait) wait->give_back();
+    std::vector<bool> taken;
+    for (RateGate::Wait& wait : waits) taken.push_back(wait.retake(now, rate, latest));
+    return taken;
+  };
+  EXPECT_EQ(take_anew(at(10ms), kRate, kNever), std::vector<bool>(3, true));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(waits[static_cast<std::size_t>(i)].at(), at((i + 1) * 50ms));
+  EXPECT_EQ(take_anew(at(20ms), {.interval = 1s}, at(1s)), (std::vector<bool>{true, false, false}));
+  EXPECT_EQ(waits[0].at(), at(1s));
+  expect_counts(gate, {.seen = 4, .granted = 1, .waiting = 3});
+  waits.clear();
+  expect_counts(gate, {.seen = 4, .granted = 1, .refused = 3});
+  // All were given back: the next turn is an interval after the one that was used.
+  EXPECT_EQ(turn_of(gate.ask(at(20ms), kRate, kNever)), at(50ms));
+}
+
+// Beside newcomers a turn may be lost, but none is had twice.
+TEST(RateGate, TurnsTakenAnewAreNeverMoreThanTheRate) {
+  RateGate gate(1'000'000);
+  const int each = 40'000 / testing::kSlowness;
+  std::vector<TimePoint> used[2];
+  const auto client = [&](unsigned seed) {
+    std::minstd_rand random(seed);
+    auto& mine = used[seed - 1];
+    std::vector<RateGate::Wait> waits;
+    for (int i = 0; i < each; ++i) {
+      const TimePoint now = at(i * 1us);
+      auto answer = gate.ask(now, {.interval = 1us}, kNever);
+      if (!answer->has_value()) mine.push_back(now);
+      if (answer->has_value()) waits.push_back(*std::move(*answer));
+      if (waits.size() < 8) continue;
+      for (auto wait = waits.rbegin(); wait != waits.rend(); ++wait) wait->give_back();
+      for (RateGate::Wait& wait : waits) ASSERT_TRUE(wait.retake(now, {.interval = 1us}, kNever));
+      for (RateGate::Wait& wait : waits) {
+        if (random() % 4 == 0) continue;
+        mine.push_back(wait.at());
+        wait.go();
+      }
+      waits.clear();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned seed = 1; seed <= 2; ++seed) threads.emplace_back(client, seed);
+  }
+  std::vector<TimePoint> all = used[0];
+  all.insert(all.end(), used[1].begin(), used[1].end());
+  std::ranges::sort(all);
+  for (std::size_t i = 1; i < all.size(); ++i) ASSERT_GE(all[i] - all[i - 1], 1us) << i;
+  EXPECT_GT(all.size(), static_cast<std::size_t>(each));
+}
+
 // Whatever threads do, at every moment: nothing is lost, nothing counted twice.
 TEST(RateGate, CountsAddUpAtEveryMoment) {
   RateGate gate(1'000'000);

@@ -47,17 +47,21 @@ class CompletionServiceTest : public ::testing::Test {
     return question;
   }
 
+  Result<StartedCompletion> start(CompletionQuestion asked, std::shared_ptr<CompletionSink> sink) {
+    GOGRID_ASSIGN_OR_RETURN(auto prepared, service_->prepare(std::move(asked)));
+    return service_->start(std::move(prepared), std::move(sink));
+  }
   // Starts it and waits for its end.
   std::shared_ptr<RecordingCompletion> ask(CompletionQuestion asked) {
     auto sink = std::make_shared<RecordingCompletion>();
-    const auto started = service_->start(std::move(asked), sink);
+    const auto started = start(std::move(asked), sink);
     EXPECT_TRUE(started) << started.error().message;
     outcome_ = sink->wait();
     return sink;
   }
   Error refusal(CompletionQuestion asked) {
     auto sink = std::make_shared<RecordingCompletion>();
-    const auto started = service_->start(std::move(asked), sink);
+    const auto started = start(std::move(asked), sink);
     EXPECT_FALSE(started);
     EXPECT_FALSE(sink->touched());
     return started ? Error{} : started.error();
@@ -241,7 +245,7 @@ TEST_F(CompletionServiceTest, AQueueWithoutRoomForAllChoicesRefusesTheQuestionWh
   load(options);
   hang_ = std::make_shared<Latch>();
   auto first = std::make_shared<RecordingCompletion>();
-  ASSERT_TRUE(service_->start(question(Texts{"occupies the slot"}), first));
+  ASSERT_TRUE(start(question(Texts{"occupies the slot"}), first));
   while (engine_->status().running == 0) std::this_thread::yield();
   CompletionQuestion asked = question(Texts{"a"});
   asked.n = 4;
@@ -259,7 +263,7 @@ TEST_F(CompletionServiceTest, TheFirstErrorEndsAllChoicesOnce) {
   CompletionQuestion asked = question(Texts{"a", "b"});
   asked.n = 2;
   auto sink = std::make_shared<RecordingCompletion>();
-  const auto started = service_->start(std::move(asked), sink);
+  const auto started = start(std::move(asked), sink);
   if (started) {  // else the stage failed before the last choice was in, and all were refused
     const auto outcome = sink->wait();
     ASSERT_FALSE(outcome);
@@ -279,7 +283,7 @@ TEST_F(CompletionServiceTest, ACancelledQuestionEndsAllItsChoices) {
   asked.n = 3;
   asked.cancel = client.get_token();
   auto sink = std::make_shared<RecordingCompletion>();
-  ASSERT_TRUE(service_->start(std::move(asked), sink));
+  ASSERT_TRUE(start(std::move(asked), sink));
   client.request_stop();
   hang_->open();
   const auto outcome = sink->wait();
@@ -294,14 +298,14 @@ TEST_F(CompletionServiceTest, AQuestionThatWasCancelledBeforeItBeganEndsToo) {
   CompletionQuestion asked = question(Texts{"a"});
   asked.cancel = client.get_token();
   auto sink = std::make_shared<RecordingCompletion>();
-  ASSERT_TRUE(service_->start(std::move(asked), sink));
+  ASSERT_TRUE(start(std::move(asked), sink));
   EXPECT_EQ(sink->wait().error().code, ErrorCode::kCancelled);
 }
 
 TEST_F(CompletionServiceTest, AReaderThatLeftEndsItsChoices) {
   hang_ = std::make_shared<Latch>();
   auto sink = std::make_shared<RecordingCompletion>();
-  ASSERT_TRUE(service_->start(question(Texts{"a"}), sink));
+  ASSERT_TRUE(start(question(Texts{"a"}), sink));
   sink->set_state(SinkState::kGone);
   hang_->open();
   EXPECT_EQ(sink->wait().error().code, ErrorCode::kCancelled);
@@ -324,7 +328,7 @@ TEST_F(CompletionServiceTest, WhilePausedNewQuestionsAreRefusedAndToldWhenToCome
   EXPECT_GT(*paused.retry_after, std::chrono::seconds(80));
   EXPECT_LE(*paused.retry_after, std::chrono::seconds(90));
   CompletionQuestion patient = question(Texts{"a"});
-  patient.wait = std::chrono::seconds(60);  // not enough
+  patient.wait_until = clock_.now() + std::chrono::seconds(60);  // not enough
   EXPECT_EQ(refusal(patient).code, ErrorCode::kUnavailable);
   governor_.pause(PauseReason::kOperator, "a film", {});
   EXPECT_EQ(refusal(question(Texts{"a"})).retry_after, std::chrono::seconds(30));
@@ -333,10 +337,53 @@ TEST_F(CompletionServiceTest, WhilePausedNewQuestionsAreRefusedAndToldWhenToCome
   EXPECT_TRUE(outcome_);
 }
 
+TEST_F(CompletionServiceTest, APauseIsFoundWhenItPreparesAndOneThatBeganSinceWhenItStarts) {
+  auto prepared = service_->prepare(question(Texts{"a"}));
+  ASSERT_TRUE(prepared);
+  governor_.pause(PauseReason::kOperator, "a film", {});
+  EXPECT_THAT(service_->prepare(question(Texts{"a"})).error().message, HasSubstr("a film"));
+  CompletionQuestion late = question(Texts{"a"});
+  late.wait_until = clock_.now();  // its wait is used up
+  EXPECT_EQ(service_->prepare(late).error().code, ErrorCode::kUnavailable);
+  auto sink = std::make_shared<RecordingCompletion>();
+  EXPECT_THAT(service_->start(*std::move(prepared), sink).error().message, HasSubstr("a film"));
+  EXPECT_FALSE(sink->touched());
+}
+
+TEST_F(CompletionServiceTest, APreparedQuestionKeepsItsTokensAndNotItsText) {
+  const auto prepared = service_->prepare(question(Texts{"some text"}));
+  ASSERT_TRUE(prepared);
+  ASSERT_EQ(prepared->prompts.size(), 1U);
+  EXPECT_EQ(prepared->prompts[0].tokens, engine_->prepare_text("some text").value());
+  EXPECT_TRUE(std::get<std::vector<ChatMessage>>(prepared->question.prompt).empty());
+}
+
+// Its first choices may be done while others wait.
+TEST_F(CompletionServiceTest, TheFirstChoiceThatIsNotFinishedSaysThatItWaits) {
+  TextEngineOptions options = tiny_.options();
+  options.plan.parallel = 1;
+  engine_.reset();
+  load(options);
+  CompletionQuestion asked = question(Texts{"a"});
+  asked.n = 2;
+  asked.max_tokens = 200;
+  asked.sampling.ban_end_of_text = true;
+  auto sink = std::make_shared<RecordingCompletion>();
+  ASSERT_TRUE(start(std::move(asked), sink));
+  while (!sink->choices()[0].finish) std::this_thread::yield();
+  governor_.pause(PauseReason::kOperator, "a film", {});
+  if (!sink->choices()[1].finish) {
+    while (sink->notices().empty()) std::this_thread::yield();
+    EXPECT_THAT(sink->notices()[0], HasSubstr("a film"));
+  }
+  governor_.resume(PauseReason::kOperator);
+  EXPECT_TRUE(sink->wait());
+}
+
 TEST_F(CompletionServiceTest, WhoCanWaitWaitsForThePauseToEnd) {
   governor_.pause(PauseReason::kOperator, "a film", clock_.now() + std::chrono::milliseconds(200));
   CompletionQuestion patient = question(Texts{"a"});
-  patient.wait = std::chrono::seconds(30);
+  patient.wait_until = clock_.now() + std::chrono::seconds(30);
   const TimePoint begin = clock_.now();
   ask(patient);
   EXPECT_TRUE(outcome_);

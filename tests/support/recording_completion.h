@@ -29,6 +29,11 @@ class RecordingCompletion final : public CompletionSink {
       choices_[choice].tokens.push_back(event.chosen.token);
     return state_;
   }
+  void on_waiting(const std::string& why) override {
+    MutexLock lock(mu_);
+    if (outcome_) ++calls_after_done_;
+    notices_.push_back(why);
+  }
   void on_choice_finished(std::uint32_t choice, const Finish& finish) override {
     MutexLock lock(mu_);
     if (outcome_ || choices_[choice].finish) ++calls_after_done_;
@@ -57,9 +62,13 @@ class RecordingCompletion final : public CompletionSink {
     MutexLock lock(mu_);
     return choices_;
   }
+  std::vector<std::string> notices() const {  // that it waits
+    MutexLock lock(mu_);
+    return notices_;
+  }
   bool touched() const {
     MutexLock lock(mu_);
-    return outcome_ || !choices_.empty();
+    return outcome_ || !choices_.empty() || !notices_.empty();
   }
   int calls_after_done() const {  // 0 when all is well
     MutexLock lock(mu_);
@@ -71,6 +80,7 @@ class RecordingCompletion final : public CompletionSink {
   mutable Mutex mu_;
   mutable CondVar changed_;
   std::map<std::uint32_t, Choice> choices_ GUARDED_BY(mu_);
+  std::vector<std::string> notices_ GUARDED_BY(mu_);
   std::optional<Result<Usage>> outcome_ GUARDED_BY(mu_);
   int calls_after_done_ GUARDED_BY(mu_) = 0;
 };
