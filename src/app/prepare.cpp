@@ -1,19 +1,17 @@
 #include "app/prepare.h"
 
 #include <algorithm>
-#include <map>
+#include <iterator>
 
+#include "app/plan_now.h"
 #include "app/terminal.h"
 #include "device/device_selection.h"
 #include "engine/calibration.h"
 #include "model/gguf_file.h"
 #include "model/gguf_slicer.h"
-#include "model/model_profile.h"
 #include "obs/log.h"
-#include "placement/planner.h"
 #include "resource/memory_caps.h"
 #include "resource/policy_store.h"
-#include "stage/stage_leases.h"
 
 namespace gogrid {
 namespace {
@@ -43,46 +41,28 @@ std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOp
   return devices;
 }
 
-Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
-  return prepared.split.empty()
-             ? plan_stages(prepared.profile, budgets, prepared.question)
-             : plan_by_hand(prepared.profile, budgets, prepared.question, prepared.split);
-}
-
-// What is free on each device now, by its id.
-std::map<std::string, Bytes> free_now(const PreparedModel& prepared,
-                                      const DeviceRegistry& registry) {
-  std::vector<Device> devices;
-  for (const Device& device : prepared.devices) {
-    if (auto found = registry.find(device.id)) devices.push_back(*std::move(found));
-  }
-  const std::vector<Bytes> memory = plannable_memory(devices);
-  std::map<std::string, Bytes> result;
-  for (std::size_t i = 0; i < devices.size(); ++i) result[devices[i].id] = memory[i];
-  return result;
-}
-
-// "; caps: cpu0 5.6 GiB (2.0 GiB held)".
-std::string caps_text(const MemoryLedger& ledger) {
-  std::string text;
-  for (const DeviceMemory& memory : ledger.list()) {
-    text += (text.empty() ? "; caps (max_device_memory): " : ", ") + memory.device + ' ' +
-            format_bytes(memory.cap) + " (" + format_bytes(memory.held) + " held)";
-  }
-  return text;
-}
-
-std::vector<MemoryRequest> requests_of(const Plan& plan) {
-  std::vector<StageNeed> needs;
-  for (const PlannedStage& stage : plan.stages) needs.push_back({stage.device, stage.memory});
-  return memory_requests(plan.model, needs);
-}
-
 // Says so: nothing answers yet that could be asked why.
 void wait_for_pause(const Governor* governor, std::string_view model) {
   if (governor == nullptr || governor->runs()) return;
   complain("paused (" + governor->state().why + "): " + std::string(model) + " waits for its end");
   governor->wait({});
+}
+
+// Adds to the model what is found out of `devices`.
+Status measure(PreparedModel& prepared, const GgufFile& file, std::span<const Device> devices,
+               const Workspace& workspace, StageFactory& factory, const BeforeWork& before_work) {
+  SliceCache slices(workspace.slices(), kSliceCapacity);
+  const auto note = [&](std::string_view text) {
+    prepared.notes.emplace_back(text);
+    log::info("calibration", {{"model", prepared.source.name}, {"note", text}});
+  };
+  GOGRID_ASSIGN_OR_RETURN(Measurements found,
+                          calibrate(file, prepared.profile, prepared.source.digest, devices,
+                                    factory, slices, workspace.measurements(), SteadyClock(), note,
+                                    &process_wide_ledger(), before_work));
+  std::ranges::move(found.budgets, std::back_inserter(prepared.budgets));
+  prepared.unmeasured = std::move(found.unmeasured);
+  return {};
 }
 
 }  // namespace
@@ -109,52 +89,31 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   prepared.question = question_of(prepared.source, prepared.profile, placement);
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
-  SliceCache slices(workspace.slices(), kSliceCapacity);
   ProgressLine line("measuring devices for " + prepared.source.name);
   line.show();
-  const auto note = [&](std::string_view text) {
-    prepared.notes.emplace_back(text);
-    log::info("calibration", {{"model", prepared.source.name}, {"note", text}});
-  };
-  GOGRID_ASSIGN_OR_RETURN(
-      prepared.budgets,
-      calibrate(file, prepared.profile, prepared.source.digest, prepared.devices, factory, slices,
-                workspace.measurements(), SteadyClock(), note, &process_wide_ledger(),
-                [&] { wait_for_pause(governor, model); }));
+  GOGRID_RETURN_IF_ERROR(measure(prepared, file, prepared.devices, workspace, factory, [&] {
+    wait_for_pause(governor, model);
+    return true;
+  }));
   return prepared;
 }
 
-Result<Plan> plan_without_caps(const PreparedModel& prepared) {
-  return plan_within(prepared, prepared.budgets);
-}
-
-Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
-                      const MemoryLedger& ledger) {
-  const std::map<std::string, Bytes> free = free_now(prepared, registry);
-  std::vector<DeviceBudget> now = prepared.budgets;
-  std::vector<DeviceBudget> alone = prepared.budgets;  // were nobody else here
-  const std::vector<DeviceMemory> accounts = ledger.list();
-  for (std::size_t i = 0; i < now.size(); ++i) {
-    const auto account = std::ranges::find(accounts, now[i].id, &DeviceMemory::device);
-    const auto found = free.find(now[i].id);
-    if (account == accounts.end() || found == free.end()) {
-      now[i].memory = alone[i].memory = 0;
-      continue;
-    }
-    const auto [id, cap, held, holders] = *account;
-    now[i].memory = std::min(found->second, cap - std::min(cap, held));
-    alone[i].memory = std::min(checked_add(found->second, held).value_or(UINT64_MAX), cap);
+Status measure_the_rest(PreparedModel& prepared, const Workspace& workspace,
+                        const DeviceRegistry& registry, StageFactory& factory,
+                        const Governor* governor, const std::stop_token& stop) {
+  std::vector<Device> devices;
+  for (const auto& [id, why] : prepared.unmeasured) {
+    if (auto device = registry.find(id)) devices.push_back(*std::move(device));
   }
-  auto plan = plan_within(prepared, now);
-  if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
-  auto plan_alone = plan_within(prepared, alone);
-  if (!plan_alone) {
-    plan_alone.error().message += caps_text(ledger);
-    return plan_alone;
-  }
-  GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
-  // The ledger has room, but the devices have nothing free: others than GoGrid hold it.
-  return fail(ErrorCode::kExhausted, plan.error().message);
+  if (devices.empty()) return {};
+  prepared.notes.clear();  // asked for again and again
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
+  const auto measured = measure(prepared, file, devices, workspace, factory,
+                                [&] { return wait_to_run(governor, stop); });
+  if (measured || measured.error().code == ErrorCode::kCancelled || prepared.budgets.empty())
+    return measured;
+  prepared.unmeasured.clear();  // they fail for another reason: left out, as at the start
+  return {};
 }
 
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,

@@ -1,7 +1,9 @@
 // From a MODEL argument to a plan: file, profile, devices, measurements, stages.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -22,9 +24,10 @@ struct PreparedModel {
   ModelSource source;
   ModelProfile profile;
   PlanQuestion question;
-  std::vector<StageChoice> split;     // by hand; empty: the planner decides
-  std::vector<DeviceBudget> budgets;  // their memory as it was then, without caps
-  Plan plan;                          // prepare_model() only
+  std::vector<StageChoice> split;           // by hand; empty: the planner decides
+  std::vector<DeviceBudget> budgets;        // of those measured; their memory as it was then
+  std::map<std::string, Error> unmeasured;  // by device: what had no memory for it then
+  Plan plan;                                // prepare_model() only
   std::vector<Device> devices;
   std::vector<std::string> notes;  // how each device was measured, or why it was left out
 };
@@ -35,21 +38,21 @@ MemoryLedger& process_wide_ledger();
 
 // Measures devices that were not measured for this model yet (a second or two each), within the
 // caps of the ledger; says on a terminal what takes long. `plan` stays empty. Waits while
-// `governor` pauses; null: never.
+// `governor` pauses; null: never. A device that has no memory for it stays unmeasured: no error,
+// also where it is the only one.
 Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model, const Governor* governor = nullptr);
 
-// A plan that the ledger grants now, within what is free now.
-//   kExhausted   fits under the caps, but others hold the memory: the ledger's words
-//   kDoesNotFit  not under these caps; what is short, and what would fit
-Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
-                      const MemoryLedger& ledger);
-// As if there were no caps, and nothing else had been loaded since.
-Result<Plan> plan_without_caps(const PreparedModel& prepared);
+// The same for what stayed unmeasured; what has no memory now either still does, and what
+// fails for another reason is left out. kCancelled when told to stop.
+Status measure_the_rest(PreparedModel& prepared, const Workspace& workspace,
+                        const DeviceRegistry& registry, StageFactory& factory,
+                        const Governor* governor, const std::stop_token& stop);
 
-// For commands that run a model once: both, under the policy of the data folder (people's changes,
-// over the balanced mode). kDoesNotFit and kUnsupported say what is short, and what would work.
+// For commands that run a model once: measured and planned, under the policy of the data folder
+// (people's changes, over the balanced mode). kDoesNotFit and kUnsupported say what is short, and
+// what would work.
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model);

@@ -5,6 +5,7 @@
 
 #include "app/commands.h"
 #include "app/config.h"
+#include "app/plan_now.h"
 #include "app/policies.h"
 #include "app/prepare.h"
 #include "app/stop_signals.h"
@@ -170,9 +171,12 @@ StageFactory& process_wide_factory() {
   return *factory;
 }
 
-// Planned anew at each load: what is granted then is what the caps and the others leave.
-Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel prepared,
+// Planned anew at each load: what is granted then is what the caps and the others leave; on devices
+// that had no memory to be measured until now, too.
+Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& prepared,
                                                const LoadProgress& progress, std::stop_token stop) {
+  GOGRID_RETURN_IF_ERROR(measure_the_rest(prepared, server.workspace, server.devices,
+                                          process_wide_factory(), &server.governor, stop));
   GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, server.devices, server.ledger));
   for (const std::string& reason : prepared.plan.why) {
     log::info("plan", {{"model", prepared.source.name}, {"why", reason}});
@@ -187,21 +191,23 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel pre
 
 Status add_model(Server& server, PreparedModel prepared) {
   const std::string name = prepared.source.name;
-  return server.engines.add(name, [prepared = std::move(prepared), &server](
-                                      const LoadProgress& progress, std::stop_token stop) {
-    auto engine = load_model(server, prepared, progress, stop);
+  // One load at a time uses it.
+  const auto shared = std::make_shared<PreparedModel>(std::move(prepared));
+  const auto loader = [shared, &server](const LoadProgress& progress, std::stop_token stop) {
+    auto engine = load_model(server, *shared, progress, std::move(stop));
     // Backends may have started threads of their own.
     if (server.priority != nullptr) warn_of(server.priority->reapply());
     if (!engine && is_for_memory(engine.error().code)) {
-      server.metrics.count_memory_refusal(prepared.source.name);
+      server.metrics.count_memory_refusal(shared->source.name);
     }
     return engine;
-  });
+  };
+  return server.engines.add(name, loader);
 }
 
 // What can be found wrong before serving is: the file, its meaning, a plan for all the memory there
 // is. All are measured before the first is loaded, in the background: alone on their devices. What
-// only the caps forbid is a status of the model, since they may change.
+// only the caps and others forbid, measuring too, is a status of the model, since they may change.
 Status add_models(Server& server, std::span<const std::string> models) {
   std::vector<PreparedModel> all;
   for (const std::string& model : models) {

@@ -67,6 +67,13 @@ std::string library_version() {
   return std::format("{} {} {}", llama_version(), ggml_version(), llama_print_system_info());
 }
 
+std::string describe(const DeviceBudget& budget) {
+  return std::format(
+      "a layer {:.3f} ms and {:.3f} a row, the head {:.3f} and {:.3f}, {:.3f} a step",
+      budget.layer_read_ms, budget.layer_row_ms, budget.head_read_ms, budget.head_row_ms,
+      budget.call_ms);
+}
+
 class Calibrator {
  public:
   Calibrator(const GgufFile& file, const ModelProfile& profile, std::string_view digest,
@@ -80,20 +87,28 @@ class Calibrator {
         clock_(clock),
         ledger_(ledger),
         before_work_(before_work),
+        holder_("measuring " + profile.name),
         ranges_(choose_ranges(profile)) {}
 
+  // `free`: of the device now.
+  Result<DeviceBudget> find_or_measure(const Device& device, Bytes free,
+                                       const CalibrationCache& cache, const CalibrationNote& note);
+
+  // Of the largest that has to be run.
+  Bytes needed() const;
+
+ private:
   // On a thread of its own: a CPU device pins the thread of its stages.
   Result<DeviceBudget> measure(const Device& device);
   // Of the last device measured.
   bool was_busy() const { return noise_ > kTooNoisy; }
-
-  // Of what has to be run; larger than its memory: nothing can be measured, nor placed there.
-  Bytes needed() const;
-
- private:
   Result<DeviceBudget> measure_here(const Device& device);
   Result<SliceTimings> run(const Device& device, LayerRange layers);
   StageMemory memory_of(LayerRange layers) const;
+  std::vector<LayerRange> ranges() const;
+  Status begin_work() const;
+  // Before anything is made: a device that has no memory for all of it is asked again and again.
+  Status check_memory(const Device& device, Bytes free) const;
   Result<HeldMemory> lease(const Device& device, LayerRange layers);
 
   const GgufFile& file_;
@@ -104,6 +119,7 @@ class Calibrator {
   const Clock& clock_;
   MemoryLedger* const ledger_;
   const BeforeWork& before_work_;
+  const std::string holder_;
   const Ranges ranges_;
   double noise_ = 1;
 };
@@ -115,24 +131,48 @@ StageMemory Calibrator::memory_of(LayerRange layers) const {
                                     .max_step_rows = kTimedRows});
 }
 
+std::vector<LayerRange> Calibrator::ranges() const {
+  std::vector<LayerRange> ranges{ranges_.middle};
+  if (ranges_.last) ranges.push_back(*ranges_.last);
+  if (ranges_.more) ranges.push_back(*ranges_.more);
+  return ranges;
+}
+
 Bytes Calibrator::needed() const {
-  const auto of = [&](LayerRange layers) { return memory_of(layers).total(); };
-  return std::max({of(ranges_.middle), ranges_.last ? of(*ranges_.last) : 0,
-                   ranges_.more ? of(*ranges_.more) : 0});
+  Bytes most = 0;
+  for (const LayerRange layers : ranges()) most = std::max(most, memory_of(layers).total());
+  return most;
+}
+
+Status Calibrator::begin_work() const {
+  if (before_work_()) return {};
+  return fail(ErrorCode::kCancelled, "[calibration] told to stop");
+}
+
+Status Calibrator::check_memory(const Device& device, Bytes free) const {
+  if (profile_.allowed_cuts.empty() && needed() > free) {
+    return fail(ErrorCode::kExhausted,
+                "[calibration] " + device.id + ": " + format_bytes(needed()) +
+                    " free to hold the model expected: " + format_bytes(free));
+  }
+  if (ledger_ == nullptr) return {};
+  for (const LayerRange layers : ranges()) {
+    const StageNeed need{device.id, memory_of(layers)};
+    GOGRID_RETURN_IF_ERROR(ledger_->check(memory_requests(holder_, {&need, 1})));
+  }
+  return {};
 }
 
 Result<HeldMemory> Calibrator::lease(const Device& device, LayerRange layers) {
   if (ledger_ == nullptr) return nullptr;
   const StageNeed need{device.id, memory_of(layers)};
-  GOGRID_ASSIGN_OR_RETURN(auto leases,
-                          lease_stages(*ledger_, "measuring " + profile_.name, {&need, 1}));
+  GOGRID_ASSIGN_OR_RETURN(auto leases, lease_stages(*ledger_, holder_, {&need, 1}));
   return std::move(leases.front());
 }
 
 Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
-  before_work_();
+  GOGRID_RETURN_IF_ERROR(begin_work());
   StageSpec spec;
-  GOGRID_ASSIGN_OR_RETURN(spec.leases, lease(device, layers));
   spec.model = profile_.name;
   spec.path = file_.path();
   spec.layers = layers;
@@ -143,13 +183,14 @@ Result<SliceTimings> Calibrator::run(const Device& device, LayerRange layers) {
   spec.max_step_rows = kTimedRows;
   spec.embedding_scale = profile_.embedding_scale;
   if (!spec.is_whole()) {
-    GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers, [&](Bytes, Bytes) {
-      before_work_();
-      return true;
-    }));
+    GOGRID_ASSIGN_OR_RETURN(spec.slice, slices_.get(file_, digest_, layers,
+                                                    [&](Bytes, Bytes) { return before_work_(); }));
     spec.path = spec.slice->path();
     spec.embedding_source = file_.path();
+    GOGRID_RETURN_IF_ERROR(begin_work());
   }
+  // After all that a pause holds up: nobody leaves for what is not used.
+  GOGRID_ASSIGN_OR_RETURN(spec.leases, lease(device, layers));
   auto timings = time_stage(spec, profile_, factory_, clock_, kTimePerStage);
   if (timings) noise_ = std::max(noise_, timings->noise);
   return timings;
@@ -185,15 +226,26 @@ Result<DeviceBudget> Calibrator::measure(const Device& device) {
   return result;
 }
 
-bool is_last_resort(const Device& device) {
-  return !device.named && is_software_renderer(device.name);
+Result<DeviceBudget> Calibrator::find_or_measure(const Device& device, Bytes free,
+                                                 const CalibrationCache& cache,
+                                                 const CalibrationNote& note) {
+  if (auto kept = cache.find(digest_, device)) {
+    note(device.id + ": " + describe(*kept) + " (measured before)");
+    return *std::move(kept);
+  }
+  GOGRID_RETURN_IF_ERROR(check_memory(device, free));
+  GOGRID_ASSIGN_OR_RETURN(const DeviceBudget budget, measure(device));
+  note(device.id + ": " + describe(budget));
+  if (was_busy()) {
+    note(device.id + ": was busy with something else: to be measured again next time");
+  } else if (auto stored = cache.keep(digest_, device, budget); !stored) {
+    note(stored.error().message);
+  }
+  return budget;
 }
 
-std::string describe(const DeviceBudget& budget) {
-  return std::format(
-      "a layer {:.3f} ms and {:.3f} a row, the head {:.3f} and {:.3f}, {:.3f} a step",
-      budget.layer_read_ms, budget.layer_row_ms, budget.head_read_ms, budget.head_row_ms,
-      budget.call_ms);
+bool is_last_resort(const Device& device) {
+  return !device.named && is_software_renderer(device.name);
 }
 
 }  // namespace
@@ -223,52 +275,55 @@ std::vector<Bytes> plannable_memory(std::span<const Device> devices) {
   return result;
 }
 
-Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelProfile& profile,
-                                            std::string_view digest,
-                                            std::span<const Device> devices, StageFactory& factory,
-                                            SliceCache& slices,
-                                            const std::filesystem::path& cache_folder,
-                                            const Clock& clock, const CalibrationNote& note,
-                                            MemoryLedger* ledger, const BeforeWork& before_work) {
+std::vector<Bytes> whole_memory(std::span<const Device> devices) {
+  std::vector<Device> free(devices.begin(), devices.end());
+  for (Device& device : free) device.memory_free = device.memory_total;
+  return plannable_memory(free);
+}
+
+Result<Measurements> calibrate(const GgufFile& file, const ModelProfile& profile,
+                               std::string_view digest, std::span<const Device> devices,
+                               StageFactory& factory, SliceCache& slices,
+                               const std::filesystem::path& cache_folder, const Clock& clock,
+                               const CalibrationNote& note, MemoryLedger* ledger,
+                               const BeforeWork& before_work) {
   Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger, before_work);
   const CalibrationCache cache(cache_folder, library_version());
   const std::vector<Bytes> memory = plannable_memory(devices);
+  const std::vector<Bytes> whole = whole_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);
-  std::vector<DeviceBudget> budgets;
+  Measurements result;
   std::optional<Error> first_error;
   for (std::size_t i = 0; i < devices.size(); ++i) {
     const Device& device = devices[i];
-    DeviceBudget budget;
     if (memory[i] == kUnbounded) note(device.id + ": its memory is unknown and no bound");
+    Result<DeviceBudget> budget = DeviceBudget{};
     if (is_last_resort(device) && !only_last_resorts) {
-      budget.last_resort = true;
+      budget->last_resort = true;
       note(device.id + ": renders in software, not measured");
-    } else if (auto kept = cache.find(digest, device)) {
-      budget = *kept;
-      note(device.id + ": " + describe(budget) + " (measured before)");
-    } else if (profile.allowed_cuts.empty() && calibrator.needed() > memory[i]) {
+    } else if (profile.allowed_cuts.empty() && calibrator.needed() > whole[i]) {
       note(device.id + ": cannot hold the model, not measured");
     } else {
-      auto measured = calibrator.measure(device);
-      if (!measured) {
-        note(device.id + ": left out: " + measured.error().message);
-        if (!first_error) first_error = std::move(measured).error();
-        continue;
-      }
-      budget = *measured;
-      note(device.id + ": " + describe(budget));
-      if (calibrator.was_busy()) {
-        note(device.id + ": was busy with something else: to be measured again next time");
-      } else if (auto stored = cache.keep(digest, device, budget); !stored) {
-        note(stored.error().message);
-      }
+      budget = calibrator.find_or_measure(device, memory[i], cache, note);
     }
-    budget.id = device.id;
-    budget.memory = memory[i];
-    budgets.push_back(std::move(budget));
+    if (budget) {
+      budget->id = device.id;
+      budget->memory = memory[i];
+      result.budgets.push_back(*std::move(budget));
+      continue;
+    }
+    Error error = std::move(budget).error();
+    if (error.code == ErrorCode::kCancelled) return std::unexpected(std::move(error));
+    note(device.id + ": left out: " + error.message);
+    if (is_for_memory(error.code)) {
+      result.unmeasured.emplace(device.id, std::move(error));
+    } else if (!first_error) {
+      first_error = std::move(error);
+    }
   }
-  if (budgets.empty() && first_error) return std::unexpected(*std::move(first_error));
-  return budgets;
+  if (result.budgets.empty() && result.unmeasured.empty() && first_error)
+    return std::unexpected(*std::move(first_error));
+  return result;
 }
 
 }  // namespace gogrid

@@ -1,29 +1,23 @@
 #include "engine/engine_registry.h"
 
 #include <algorithm>
-#include <cmath>
 #include <ctime>
+#include <optional>
+#include <stop_token>
 #include <thread>
 #include <utility>
 
 #include "base/mutex.h"
 #include "base/nearest.h"
+#include "engine/load_retry.h"
 #include "engine/memory_pressure.h"
 #include "obs/log.h"
 
 namespace gogrid {
 namespace {
 
-constexpr int kMaxReloads = 3;
-constexpr Duration kFirstBackOff = std::chrono::milliseconds(100);
-constexpr Duration kLastBackOff = std::chrono::seconds(5);
 // How soon the failure of an engine is noticed (its own requests learn of it at once).
 constexpr Duration kLookInterval = std::chrono::milliseconds(200);
-constexpr std::chrono::milliseconds kRetryAfter{2000};
-// An engine that served so long has its tries back: a fault a month is no reason to give up.
-constexpr Duration kHealthyAfter = std::chrono::minutes(1);
-// Between two tries for memory: what one of them gives back is room that grew for another.
-constexpr Duration kMemoryInterval = std::chrono::seconds(1);
 
 bool is_idle(const TextEngine& engine) {
   const BatcherStatus status = engine.status();
@@ -32,32 +26,15 @@ bool is_idle(const TextEngine& engine) {
 
 }  // namespace
 
-std::string_view name_of(ModelState state) {
-  switch (state) {
-    case ModelState::kLoading:
-      return "loading";
-    case ModelState::kReady:
-      return "ready";
-    case ModelState::kFailed:
-      return "failed";
-    case ModelState::kLeaving:
-      return "leaving";
-    case ModelState::kUnloaded:
-      return "unloaded";
-  }
-  return "failed";
-}
-
 class EngineRegistry::Impl {
  public:
   Impl(const Clock& clock, const MemoryLedger* ledger)
-      : clock_(clock), ledger_(ledger), thread_([this](std::stop_token stop) { run(stop); }) {}
+      : clock_(clock),
+        ledger_(ledger),
+        watcher_([this](const std::stop_token& stop) { watch(stop); }),
+        loader_([this](const std::stop_token& stop) { load_what_is_due(stop); }) {}
 
-  ~Impl() {
-    thread_.request_stop();
-    changed_.notify_all();
-    thread_.join();
-  }
+  ~Impl() { stop(); }
 
   Status add(std::string name, EngineLoader loader) {
     MutexLock lock(mu_);
@@ -65,11 +42,9 @@ class EngineRegistry::Impl {
       return fail(ErrorCode::kInvalidArgument,
                   "[engine_registry] model '" + name + "' is given twice", "model");
     }
-    auto entry = std::make_unique<Entry>();
+    auto entry = std::make_unique<Entry>(std::move(loader), clock_.now());
     entry->status.name = std::move(name);
     entry->status.created = std::time(nullptr);
-    entry->loader = std::move(loader);
-    entry->due = clock_.now();
     entries_.push_back(std::move(entry));
     changed_.notify_all();
     return {};
@@ -101,11 +76,14 @@ class EngineRegistry::Impl {
                                [](const auto& e) { return e->status.state == ModelState::kReady; });
   }
 
-  void look() { changed_.notify_all(); }
+  void look() {
+    MutexLock lock(mu_);
+    notice_caps();
+    changed_.notify_all();
+  }
 
   void drain(TimePoint deadline) {
-    thread_.request_stop();
-    changed_.notify_all();
+    stop();
     for (const ModelStatus& status : list()) {
       if (status.engine != nullptr) status.engine->drain(deadline);
     }
@@ -113,38 +91,16 @@ class EngineRegistry::Impl {
 
  private:
   struct Entry {
-    ModelStatus status;
-    EngineLoader loader;
-    int reloads = 0;
-    bool wanted = true;  // to be loaded at `due`
-    TimePoint due;
-    TimePoint ready_since;
-    // Of the ledger, when memory was refused or given back; empty: it does not wait for memory.
-    std::optional<std::uint64_t> growth;
-    TimePoint refused;
-    bool gave_back = false;  // was ready once: what is refused it now is not refused for ever
-  };
+    Entry(EngineLoader loader_in, TimePoint now) : loader(std::move(loader_in)), retry(now) {}
 
-  static Error not_ready(const ModelStatus& status) {
-    Error error{.code = status.code, .message = {}, .param = "model", .retry_after = kRetryAfter};
-    const std::string model = "model '" + status.name + "' ";
-    switch (status.state) {
-      case ModelState::kLoading:
-        error.code = ErrorCode::kUnavailable;
-        error.message =
-            model + "is loading: " + std::to_string(std::lround(status.progress * 100)) + " %";
-        break;
-      case ModelState::kLeaving:
-      case ModelState::kUnloaded:
-        error.message = model + status.why;
-        break;
-      case ModelState::kFailed:
-      case ModelState::kReady:
-        error.message = model + "has failed: " + status.why;
-        break;
-    }
-    return error;
-  }
+    const EngineLoader loader;
+    ModelStatus status;
+    LoadRetry retry;
+    bool gave_back = false;      // was ready once: what is refused it now is not refused for ever
+    std::stop_source giving_up;  // of the load that goes on
+    std::string given_up;        // why it was told to
+    std::string refused;         // for want of memory: what was said of it last
+  };
 
   Entry* entry_of(std::string_view name) const REQUIRES(mu_) {
     for (const auto& entry : entries_) {
@@ -153,53 +109,54 @@ class EngineRegistry::Impl {
     return nullptr;
   }
 
-  void run(std::stop_token stop) {
+  Rooms rooms() const { return ledger_ != nullptr ? rooms_of(ledger_->list()) : Rooms{}; }
+
+  void stop() {
+    loader_.request_stop();
+    watcher_.request_stop();
+    changed_.notify_all();
+  }
+
+  // ---- the watcher
+
+  void watch(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      Entry* due = wait_for_work(stop);
-      take_retired().clear();
-      if (due != nullptr) load(*due, stop);
+      give_back();
+      MutexLock lock(mu_);
+      notice_failures();
+      notice_caps();
+      if (retired_.empty() && !stop.stop_requested())
+        changed_.wait_until(mu_, std::chrono::steady_clock::now() + kLookInterval);
     }
   }
 
-  std::vector<std::shared_ptr<TextEngine>> take_retired() {
-    MutexLock lock(mu_);
-    return std::exchange(retired_, {});
-  }
-
-  // The next entry to load, or null after a look at the engines. Entries are never removed, so the
-  // pointer stays valid.
-  Entry* wait_for_work(const std::stop_token& stop) {
-    MutexLock lock(mu_);
-    if (stop.stop_requested()) return nullptr;
-    notice_failures();
-    if (ledger_ != nullptr) notice_caps();
-    if (!retired_.empty()) return nullptr;
-    for (const auto& entry : entries_) {
-      if (entry->wanted && entry->due <= clock_.now()) return entry.get();
+  // Destroying an engine joins its threads: not under the lock.
+  void give_back() {
+    std::vector<std::shared_ptr<TextEngine>> retired;
+    {
+      MutexLock lock(mu_);
+      retired.swap(retired_);
+      gives_back_ = !retired.empty();
     }
-    changed_.wait_until(mu_, std::chrono::steady_clock::now() + kLookInterval);
-    return nullptr;
+    if (retired.empty()) return;
+    retired.clear();
+    MutexLock lock(mu_);
+    gives_back_ = false;
+    changed_.notify_all();
   }
 
   void notice_failures() REQUIRES(mu_) {
     for (const auto& entry : entries_) {
       if (entry->status.engine == nullptr) continue;
-      const auto failure = entry->status.engine->failure();
-      if (!failure) continue;
-      if (clock_.now() - entry->ready_since >= kHealthyAfter) entry->reloads = 0;
-      schedule_reload(*entry, *failure);
+      if (const auto failure = entry->status.engine->failure()) has_failed(*entry, *failure);
     }
   }
 
-  // Who must leave does, or is told to; who need not any more, or waited for memory, is wanted.
+  // Who must leave does, or is told to; who need not any more stays.
   void notice_caps() REQUIRES(mu_) {
+    if (ledger_ == nullptr) return;
     const std::vector<DeviceMemory> accounts = ledger_->list();
-    std::vector<LoadedModel> models;
-    for (const auto& entry : entries_) {
-      const auto& engine = entry->status.engine;
-      if (engine != nullptr) models.push_back({entry->status.name, is_idle(*engine)});
-    }
-    const std::vector<std::string> leaving = choose_leaving(accounts, models);
+    const std::vector<std::string> leaving = choose_leaving(accounts, models());
     const std::string excess = excess_text(accounts);
     for (const auto& entry : entries_) {
       if (std::ranges::contains(leaving, entry->status.name)) {
@@ -209,98 +166,157 @@ class EngineRegistry::Impl {
         entry->status.why.clear();
         log::info("model_stays", {{"model", entry->status.name}});
       }
-      want_again(*entry);
     }
   }
 
-  // Whoever found the engine may still be about to send it a request: then it is not let go yet.
-  // From here on nobody finds it, so the last one who has it is this entry.
+  std::vector<MemoryUser> models() const REQUIRES(mu_) {
+    std::vector<MemoryUser> users;
+    for (const auto& entry : entries_) {
+      const ModelStatus& status = entry->status;
+      if (status.state == ModelState::kLoading) users.push_back({status.name, Activity::kLoading});
+      if (status.engine == nullptr) continue;
+      users.push_back({status.name, is_idle(*status.engine) ? Activity::kIdle : Activity::kBusy});
+    }
+    return users;
+  }
+
   void leave(Entry& entry, const std::string& excess) REQUIRES(mu_) {
+    if (entry.status.state == ModelState::kLoading) return give_up(entry, excess);
     if (entry.status.state == ModelState::kReady) {
       log::warning("model_leaving", {{"model", entry.status.name}, {"why", excess}});
       entry.status.state = ModelState::kLeaving;
       entry.status.code = ErrorCode::kExhausted;
     }
     entry.status.why = "gives its memory back once its streams have ended: " + excess;
-    if (entry.status.engine.use_count() != 1 || !is_idle(*entry.status.engine)) return;
+    // Whoever found the engine may still be about to send it a request: then it is not let go yet.
+    // From here on nobody finds it, so the last one who has it is this entry.
+    if (entry.status.engine.use_count() == 1 && is_idle(*entry.status.engine))
+      unload(entry, excess);
+  }
+
+  void give_up(Entry& entry, const std::string& excess) REQUIRES(mu_) {
+    if (!entry.given_up.empty()) return;
+    entry.given_up = excess;
+    entry.giving_up.request_stop();
+    // Now, so that a cap that grows before the load has ended is not missed.
+    entry.retry.left(rooms(), clock_.now());
+  }
+
+  void unload(Entry& entry, const std::string& excess) REQUIRES(mu_) {
     log::warning("model_unloaded", {{"model", entry.status.name}, {"why", excess}});
-    retired_.push_back(std::move(entry.status.engine));
-    entry.status.engine.reset();
+    retire(entry);
     entry.status.state = ModelState::kUnloaded;
     entry.status.why = "gave its memory back: " + excess;
     entry.gave_back = true;
     // Before it is given back: a cap that grows meanwhile is not missed, and one try is in vain.
-    entry.growth = ledger_->growth();
-    entry.refused = clock_.now();
+    entry.retry.left(rooms(), clock_.now());
   }
 
-  void want_again(Entry& entry) REQUIRES(mu_) {
-    if (!entry.growth || *entry.growth == ledger_->growth() || entry.wanted) return;
-    entry.wanted = true;
-    entry.reloads = 0;
-    entry.due = std::max(clock_.now(), entry.refused + kMemoryInterval);
-  }
-
-  void schedule_reload(Entry& entry, const Error& why) REQUIRES(mu_) {
-    log::error("model_failed", {{"model", entry.status.name},
-                                {"why", why.message},
-                                {"reloads", std::int64_t{entry.reloads}}});
-    entry.status.state = ModelState::kFailed;
-    entry.status.why = why.message;
-    entry.status.code = is_for_memory(why.code) ? why.code : ErrorCode::kUnavailable;
-    // Destroying an engine joins its threads: not under the lock.
+  void retire(Entry& entry) REQUIRES(mu_) {
     if (entry.status.engine != nullptr) retired_.push_back(std::move(entry.status.engine));
     entry.status.engine.reset();
-    const bool hopeless = traits(why.code).retry == Retry::kNever &&
-                          why.code != ErrorCode::kInternal && why.code != ErrorCode::kIo;
-    entry.wanted = !hopeless && entry.reloads < kMaxReloads;
-    entry.due = clock_.now() + std::min(kLastBackOff, kFirstBackOff * (1 << entry.reloads));
-    ++entry.reloads;
   }
 
-  // While no room has grown, what was refused would be again. If some did meanwhile, it may have
-  // been what the load itself gave back: a few tries tell.
-  void wait_for_memory(Entry& entry, std::uint64_t growth_before) REQUIRES(mu_) {
-    entry.growth = ledger_->growth();
-    entry.refused = clock_.now();
-    entry.wanted = entry.growth != growth_before && entry.reloads <= kMaxReloads;
-    if (!entry.gave_back) return;
-    entry.status.state = ModelState::kUnloaded;
-    entry.status.code = ErrorCode::kExhausted;
-    entry.status.why = "gave its memory back, and gets none: " + entry.status.why;
+  void has_failed(Entry& entry, const Error& why) REQUIRES(mu_) {
+    log::error("model_failed", {{"model", entry.status.name}, {"why", why.message}});
+    retire(entry);
+    entry.status.state = ModelState::kFailed;
+    entry.status.why = why.message;
+    entry.status.code = ErrorCode::kUnavailable;
+    entry.retry.failed(why.code, clock_.now());
+  }
+
+  // ---- the loader
+
+  void load_what_is_due(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      if (Entry* due = wait_for_due(stop)) load(*due, stop);
+    }
+  }
+
+  // Null after a while without one. Entries are never removed, so the pointer stays valid.
+  Entry* wait_for_due(const std::stop_token& stop) {
+    MutexLock lock(mu_);
+    if (stop.stop_requested()) return nullptr;
+    if (Entry* due = next_due()) return due;
+    changed_.wait_until(mu_, std::chrono::steady_clock::now() + kLookInterval);
+    return nullptr;
+  }
+
+  // None while memory is being given back: it is room for the next.
+  Entry* next_due() const REQUIRES(mu_) {
+    if (gives_back_ || !retired_.empty()) return nullptr;
+    const Rooms rooms = this->rooms();
+    for (const auto& entry : entries_) {
+      if (entry->status.engine == nullptr && entry->retry.is_due(clock_.now(), rooms))
+        return entry.get();
+    }
+    return nullptr;
+  }
+
+  std::stop_source begin(Entry& entry) {
+    MutexLock lock(mu_);
+    entry.retry.begin();
+    entry.given_up.clear();
+    entry.giving_up = std::stop_source();
+    entry.status.state = ModelState::kLoading;
+    entry.status.progress = 0.0;
+    return entry.giving_up;
   }
 
   void load(Entry& entry, const std::stop_token& stop) {
-    const std::uint64_t growth = ledger_ != nullptr ? ledger_->growth() : 0;
-    {
-      MutexLock lock(mu_);
-      entry.wanted = false;
-      entry.growth.reset();
-      entry.status.state = ModelState::kLoading;
-      entry.status.progress = 0.0;
-    }
+    const Rooms before = rooms();
+    std::stop_source giving_up = begin(entry);
+    const std::stop_callback ending(stop, [&] { giving_up.request_stop(); });
+    bool had_begun = false;
     const auto progress = [&](double share) {
+      had_begun = true;
       MutexLock lock(mu_);
       entry.status.progress = std::clamp(share, 0.0, 1.0);
     };
-    auto engine = load_safely(entry.loader, progress, stop);
+    auto engine = load_safely(entry.loader, progress, giving_up.get_token());
     MutexLock lock(mu_);
-    if (!engine) {
-      schedule_reload(entry, engine.error());
-      if (ledger_ != nullptr && is_for_memory(engine.error().code)) wait_for_memory(entry, growth);
-      return;
+    if (engine && stop.stop_requested()) return retired_.push_back(*std::move(engine));
+    if (engine) return is_ready(entry, *std::move(engine));
+    if (!entry.given_up.empty() && engine.error().code == ErrorCode::kCancelled)
+      return has_given_up(entry);
+    if (is_for_memory(engine.error().code)) {
+      entry.retry.refused(engine.error().code, had_begun, least_of(before, rooms()), clock_.now());
+      return is_refused(entry, engine.error());
     }
-    if (stop.stop_requested()) return retired_.push_back(*std::move(engine));  // nobody drains it
-    entry.ready_since = clock_.now();
+    has_failed(entry, engine.error());
+  }
+
+  void is_ready(Entry& entry, std::unique_ptr<TextEngine> engine) REQUIRES(mu_) {
+    entry.retry.loaded(clock_.now());
     entry.gave_back = false;
-    entry.status.engine = *std::move(engine);
+    entry.refused.clear();
+    entry.status.engine = std::move(engine);
     entry.status.state = ModelState::kReady;
     entry.status.progress = 1.0;
     entry.status.why.clear();
     log::info("model_ready", {{"model", entry.status.name}});
   }
 
-  // This thread's root: whatever a library throws becomes the model's status.
+  void has_given_up(Entry& entry) REQUIRES(mu_) {
+    log::warning("model_gave_up_loading", {{"model", entry.status.name}, {"why", entry.given_up}});
+    entry.status.state = ModelState::kUnloaded;
+    entry.status.code = ErrorCode::kExhausted;
+    entry.status.why = "gave up loading: " + entry.given_up;
+  }
+
+  // Said once: it is tried again and again.
+  void is_refused(Entry& entry, const Error& why) REQUIRES(mu_) {
+    if (std::exchange(entry.refused, why.message) != why.message) {
+      log::warning("model_waits_for_memory", {{"model", entry.status.name}, {"why", why.message}});
+    }
+    entry.status.state = entry.gave_back ? ModelState::kUnloaded : ModelState::kFailed;
+    entry.status.code = entry.gave_back ? ErrorCode::kExhausted : why.code;
+    entry.status.why =
+        (entry.gave_back ? "gave its memory back, and gets none: " : "") + why.message;
+  }
+
+  // A thread's root: whatever a library throws becomes the model's status.
   static Result<std::unique_ptr<TextEngine>> load_safely(const EngineLoader& loader,
                                                          const LoadProgress& progress,
                                                          const std::stop_token& stop) {
@@ -317,8 +333,10 @@ class EngineRegistry::Impl {
   mutable Mutex mu_;
   CondVar changed_;
   std::vector<std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
-  std::vector<std::shared_ptr<TextEngine>> retired_ GUARDED_BY(mu_);
-  std::jthread thread_;  // last: uses all of the above
+  std::vector<std::shared_ptr<TextEngine>> retired_ GUARDED_BY(mu_);  // to be destroyed
+  bool gives_back_ GUARDED_BY(mu_) = false;                           // some are, just now
+  std::jthread watcher_;  // these last: they use all of the above
+  std::jthread loader_;
 };
 
 EngineRegistry::EngineRegistry(const Clock& clock, const MemoryLedger* ledger)

@@ -17,17 +17,17 @@ Bytes held_by(const DeviceMemory& memory, const std::string& name) {
 }
 
 // Who goes first from a device that is `excess` over its cap; null: nobody here can help.
-const LoadedModel* next_to_leave(const DeviceMemory& memory, std::span<const LoadedModel> models,
-                                 const std::set<std::string>& gone, Bytes excess) {
-  const LoadedModel* best = nullptr;
-  const auto is_before = [&](const LoadedModel& a, const LoadedModel& b) {
-    if (a.idle != b.idle) return a.idle;
+const MemoryUser* next_to_leave(const DeviceMemory& memory, std::span<const MemoryUser> models,
+                                const std::set<std::string>& gone, Bytes excess) {
+  const MemoryUser* best = nullptr;
+  const auto is_before = [&](const MemoryUser& a, const MemoryUser& b) {
+    if (a.activity != b.activity) return a.activity < b.activity;
     const Bytes of_a = held_by(memory, a.name);
     const Bytes of_b = held_by(memory, b.name);
     if (of_a >= excess && of_b >= excess) return of_a < of_b;
     return of_a > of_b;
   };
-  for (const LoadedModel& model : models) {
+  for (const MemoryUser& model : models) {
     if (gone.contains(model.name) || held_by(memory, model.name) == 0) continue;
     if (best == nullptr || is_before(model, *best)) best = &model;
   }
@@ -37,7 +37,7 @@ const LoadedModel* next_to_leave(const DeviceMemory& memory, std::span<const Loa
 }  // namespace
 
 std::vector<std::string> choose_leaving(std::span<const DeviceMemory> ledger,
-                                        std::span<const LoadedModel> models) {
+                                        std::span<const MemoryUser> models) {
   std::vector<const DeviceMemory*> devices;
   for (const DeviceMemory& memory : ledger) devices.push_back(&memory);
   std::ranges::stable_sort(devices, std::greater{},
@@ -47,7 +47,7 @@ std::vector<std::string> choose_leaving(std::span<const DeviceMemory> ledger,
     Bytes excess = over(*memory);
     for (const std::string& name : gone) excess -= std::min(excess, held_by(*memory, name));
     while (excess > 0) {
-      const LoadedModel* next = next_to_leave(*memory, models, gone, excess);
+      const MemoryUser* next = next_to_leave(*memory, models, gone, excess);
       if (next == nullptr) break;
       excess -= std::min(excess, held_by(*memory, next->name));
       gone.insert(next->name);

@@ -117,6 +117,19 @@ Result<std::vector<HeldMemory>> lease_plan(const TextEngineOptions& options) {
   return lease_stages(*options.ledger, options.model, needs);
 }
 
+// A pause may have been long: what was leased before it may be over a cap that shrank since.
+Status check_caps(const TextEngineOptions& options) {
+  if (options.ledger == nullptr) return {};
+  for (const PlannedStage& stage : options.plan.stages) {
+    if (const Bytes excess = options.ledger->excess(stage.device); excess > 0) {
+      return fail(ErrorCode::kExhausted, "[text_engine] " + stage.device +
+                                             " within its cap before anything is loaded: it is " +
+                                             format_bytes(excess) + " over");
+    }
+  }
+  return {};
+}
+
 Status settle_plan(std::span<const HeldMemory> leases, const Pipeline& pipeline) {
   std::vector<StageMemory> taken;
   for (const StageStatus& stage : pipeline.stages()) taken.push_back(stage.memory);
@@ -214,6 +227,7 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
   if (!wait_to_run(options.governor, stop)) {
     return fail(ErrorCode::kCancelled, "[text_engine] told to stop while it waited to load");
   }
+  GOGRID_RETURN_IF_ERROR(check_caps(options));
   GOGRID_ASSIGN_OR_RETURN(
       auto pipeline, Pipeline::build(
                          std::move(specs), factory, pipeline_options(options), clock,

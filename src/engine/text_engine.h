@@ -59,7 +59,8 @@ class TextEngine {
   //
   // The memory that the plan names is leased first, for the engine's life, and then corrected to
   // what the stages say they took. The ledger's refusal (kExhausted, kDoesNotFit) comes before
-  // anything is allocated; one for more than was planned comes after, and all is given back.
+  // anything is allocated; one for more than was planned comes after, and all is given back. Where
+  // a cap shrank below what is held while a pause held the load up, nothing is loaded: kExhausted.
   // `factory`, `clock` and `options.metrics` must outlive it.
   static Result<std::unique_ptr<TextEngine>> load(const TextEngineOptions& options,
                                                   StageFactory& factory, const Clock& clock,

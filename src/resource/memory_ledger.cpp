@@ -186,10 +186,7 @@ Status MemoryLedger::check_all(std::span<const MemoryRequest> requests) const {
 }
 
 void MemoryLedger::note_room(Account& account) {
-  const Bytes room = account.room();
-  if (account.shown.exchange(room, std::memory_order_relaxed) < room) {
-    growth_.fetch_add(1, std::memory_order_release);
-  }
+  account.shown.store(account.room(), std::memory_order_relaxed);
 }
 
 void MemoryLedger::give_back(Account& account, std::list<Entry>::iterator entry) {

@@ -107,8 +107,6 @@ class MemoryLedger {
   std::optional<Room> room_of(std::string_view device) const EXCLUDES(mu_);
   // What must be given back until it is within its cap again.
   Bytes excess(std::string_view device) const EXCLUDES(mu_);
-  // Counts the times that some device's room grew: while it stays, what was refused would be again.
-  std::uint64_t growth() const { return growth_.load(std::memory_order_acquire); }
 
   std::vector<DeviceMemory> list() const EXCLUDES(mu_);
 
@@ -130,13 +128,12 @@ class MemoryLedger {
 
   Account* find(std::string_view device) const REQUIRES(mu_);
   Status check_all(std::span<const MemoryRequest> requests) const REQUIRES(mu_);
-  void note_room(Account& account) REQUIRES(mu_);
+  static void note_room(Account& account);
   void give_back(Account& account, std::list<Entry>::iterator entry) EXCLUDES(mu_);
   Status resize(Account& account, Entry& entry, Bytes bytes) EXCLUDES(mu_);
 
   mutable Mutex mu_;
   std::vector<std::unique_ptr<Account>> accounts_ GUARDED_BY(mu_);
-  std::atomic<std::uint64_t> growth_{0};
 };
 
 }  // namespace gogrid

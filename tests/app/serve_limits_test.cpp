@@ -14,6 +14,7 @@
 #include <random>
 #include <sstream>
 
+#include "base/units.h"
 #include "http/http_client.h"
 #include "support/eventually.h"
 #include "support/process.h"
@@ -190,6 +191,50 @@ TEST_F(ServeLimits, ThePriorityIsInForceInEveryThreadAndFollowsThePolicy) {
   EXPECT_EQ(server.stop().status, 0);
 }
 
+// The model's part of the status.
+Json model_of(const Running& server) { return server.get("/admin/v1/status")["models"][0]; }
+
+Bytes held(const Running& server) { return server.get("/admin/v1/resources")["ledger"][0]["held"]; }
+
+HttpReply complete(const Running& server) {
+  return server.connect().request("POST", "/v1/completions",
+                                  R"({"model":"tiny","prompt":"a","max_tokens":2})", kJsonHeader);
+}
+
+TEST_F(ServeLimits, AnIdleModelLeavesAsSoonAsItsCapShrinksAndReturnsWhenItGrows) {
+  auto server = serve({"--mode", "aggressive", "--limit", "pause.enabled=false"});
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(complete(server).status, 200) << round;
+    ASSERT_GT(held(server), 0U);
+    ASSERT_EQ(server.patch(R"({"max_device_memory":0})").status, 200);
+    // At once, and not only when somebody looks next.
+    ASSERT_NE(model_of(server)["state"], "ready") << round;
+    ASSERT_TRUE(eventually([&] { return model_of(server)["state"] == "unloaded"; }));
+    ASSERT_TRUE(eventually([&] { return held(server) == 0; }));
+    const HttpReply refused = complete(server);
+    EXPECT_EQ(refused.status, 503);
+    EXPECT_THAT(refused.body, HasSubstr("gave its memory back"));
+    ASSERT_EQ(server.patch(R"({"max_device_memory":0.9})").status, 200);
+    ASSERT_TRUE(eventually([&] { return model_of(server)["state"] == "ready"; }));
+  }
+  EXPECT_EQ(complete(server).status, 200);
+  EXPECT_EQ(server.stop().status, 0);
+}
+
+// Nothing is measured, and nothing kept of another run.
+TEST_F(ServeLimits, ACapOfNothingAtTheStartIsAStatusUntilItGrows) {
+  auto server = serve(
+      {"--mode", "aggressive", "--limit", "pause.enabled=false", "--limit", "max_device_memory=0"});
+  EXPECT_EQ(model_of(server)["state"], "failed");
+  EXPECT_THAT(model_of(server)["why"].get<std::string>(), HasSubstr("cap 0 B"));
+  EXPECT_EQ(complete(server).status, 422);
+  EXPECT_TRUE(fs::is_empty(folder_ / "data/measurements"));
+  ASSERT_EQ(server.patch(R"({"max_device_memory":0.9})").status, 200);
+  ASSERT_TRUE(eventually([&] { return model_of(server)["state"] == "ready"; }));
+  EXPECT_EQ(complete(server).status, 200);
+  EXPECT_EQ(server.stop().status, 0);
+}
+
 // Random values, a third of them not allowed.
 class RandomPolicies {
  public:
@@ -212,7 +257,7 @@ class RandomPolicies {
 
   // A fault has a name of its own, so that nothing allowed comes to stand over it.
   bool add(Json& body) {
-    const int kind = below(12);
+    const int kind = below(13);
     if (kind == 0) body["max_compute"] = share();
     if (kind == 1) body["max_batch"] = 1 + below(16);
     if (kind == 2) body["nice"] = below(20);
@@ -222,21 +267,25 @@ class RandomPolicies {
     if (kind == 6) body["devices"]["cpu0"]["max_compute"] = nullptr;
     if (kind == 7) body["pause"]["check_s"] = 1 + below(5);
     if (kind == 8) body["pause"]["cpu"] = share();
-    if (kind == 9) body["pause"]["memory"] = 1.0 + 1.0 / (1 + below(100));
-    if (kind == 10) body["io_level"] = 8 + below(5);
-    if (kind == 11) body["max_speed"] = share();
-    return kind < 9;
+    if (kind == 9) body["max_device_memory"] = share() * below(2);  // often less than is held
+    if (kind == 10) body["pause"]["memory"] = 1.0 + 1.0 / (1 + below(100));
+    if (kind == 11) body["io_level"] = 8 + below(5);
+    if (kind == 12) body["max_speed"] = share();
+    return kind < 10;
   }
 
   std::mt19937 random_{20261124};  // NOLINT: the same changes in each run
 };
 
-// The text of one long stream; empty when it broke.
-std::string text_of_stream(const Running& server, int number) {
+constexpr int kStreams = 16;
+constexpr int kTokens = 1200;  // of a long stream
+
+// The text of one; empty when it broke.
+std::string text_of_stream(const Running& server, int number, int tokens = kTokens) {
   HttpClient client = server.connect();
-  const Json body{{"model", "tiny"},    {"prompt", "stream " + std::to_string(number)},
-                  {"max_tokens", 1200}, {"temperature", 0},
-                  {"ignore_eos", true}, {"stream", true}};
+  const Json body{{"model", "tiny"},      {"prompt", "stream " + std::to_string(number)},
+                  {"max_tokens", tokens}, {"temperature", 0},
+                  {"ignore_eos", true},   {"stream", true}};
   client.send_request("POST", "/v1/completions", body.dump(), kJsonHeader);
   const HttpReply reply = client.receive();
   if (reply.status != 200 || !reply.body.ends_with("data: [DONE]\n\n")) return {};
@@ -251,24 +300,58 @@ std::string text_of_stream(const Running& server, int number) {
   return text;
 }
 
-std::vector<std::string> texts_of_streams(const Running& server, int count) {
+std::vector<std::string> texts_of_streams(const Running& server, int count, int tokens = kTokens) {
   std::vector<std::future<std::string>> streams;
   for (int i = 0; i < count; ++i) {
-    streams.push_back(
-        std::async(std::launch::async, [&server, i] { return text_of_stream(server, i); }));
+    streams.push_back(std::async(
+        std::launch::async, [&server, i, tokens] { return text_of_stream(server, i, tokens); }));
   }
   std::vector<std::string> texts;
   for (auto& stream : streams) texts.push_back(stream.get());
   return texts;
 }
 
+TEST_F(ServeLimits, NoStepHasMoreSequencesThanMaxBatchFromTheNextOneOn) {
+  auto server =
+      serve({"--mode", "aggressive", "--limit", "pause.enabled=false", "--parallel", "4"});
+  constexpr int kEach = 200;
+  const auto steps_of_four = [&] {
+    const int before = model_of(server)["totals"]["steps"];
+    for (const std::string& text : texts_of_streams(server, 4, kEach)) EXPECT_FALSE(text.empty());
+    return model_of(server)["totals"]["steps"].get<int>() - before;
+  };
+  ASSERT_EQ(server.patch(R"({"max_batch":1})").status, 200);
+  EXPECT_GE(steps_of_four(), 4 * kEach);
+  ASSERT_EQ(server.patch(R"({"max_batch":16})").status, 200);
+  EXPECT_LT(steps_of_four(), 4 * kEach);
+  EXPECT_EQ(server.stop().status, 0);
+}
+
+TEST_F(ServeLimits, ADeviceComputesForItsShareOfTheTime) {
+  auto server = serve({"--mode", "aggressive", "--limit", "pause.enabled=false"});
+  const auto busy = [&] {
+    return server.get("/admin/v1/resources")["duty"][0]["busy_s"].get<double>();
+  };
+  ASSERT_EQ(server.patch(R"({"max_compute":0.1})").status, 200);
+  const double before = busy();
+  const auto begin = std::chrono::steady_clock::now();
+  std::chrono::duration<double> all{};
+  for (; all < std::chrono::seconds(1); all = std::chrono::steady_clock::now() - begin) {
+    ASSERT_FALSE(text_of_stream(server, 0, 30).empty());
+  }
+  EXPECT_LT((busy() - before) / all.count(), 0.2);
+  EXPECT_EQ(server.stop().status, 0);
+}
+
 TEST_F(ServeLimits, AThousandChangesWhileSixteenStreamsRunBreakNoneAndReloadNothing) {
   auto server = serve({"--mode", "aggressive", "--limit", "pause.enabled=false", "--deterministic",
                        "--context", "2048", "--parallel", "16"});
-  const auto quiet = texts_of_streams(server, 16);
+  const auto quiet = texts_of_streams(server, kStreams);
   for (const std::string& text : quiet) ASSERT_FALSE(text.empty());
-  const Json before = server.get("/admin/v1/status")["models"][0];
-  auto streams = std::async(std::launch::async, [&] { return texts_of_streams(server, 16); });
+  const Json before = model_of(server);
+  auto streams = std::async(std::launch::async, [&] { return texts_of_streams(server, kStreams); });
+  // A cap below what is held lets nobody in.
+  ASSERT_TRUE(eventually([&] { return model_of(server)["streams"]["running"] == kStreams; }));
 
   RandomPolicies policies;
   const int changes = 1000 / kSlowness;
@@ -288,10 +371,11 @@ TEST_F(ServeLimits, AThousandChangesWhileSixteenStreamsRunBreakNoneAndReloadNoth
   EXPECT_LT(allowed, changes * 4 / 5);
   EXPECT_EQ(server.connect().request("DELETE", "/admin/v1/policy").status, 200);
   EXPECT_TRUE(streams.get() == quiet);  // not printed: long, and no text for people
-  const Json after = server.get("/admin/v1/status")["models"][0];
+  const Json after = model_of(server);
   EXPECT_EQ(after["state"], "ready");
-  EXPECT_GT(after["totals"]["steps"], before["totals"]["steps"]);
-  EXPECT_EQ(after["plan"]["why"], before["plan"]["why"]);
+  // A model that is loaded again counts from nothing.
+  EXPECT_EQ(after["totals"]["generated_tokens"].get<int>(),
+            before["totals"]["generated_tokens"].get<int>() + kStreams * kTokens);
   EXPECT_EQ(server.stop().status, 0);
 }
 

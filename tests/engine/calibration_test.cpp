@@ -106,11 +106,17 @@ class Calibration : public ::testing::Test {
     file_.emplace(*GgufFile::open(folder_ / "tiny.gguf"));
     profile_ = *read_profile(*file_);
   }
-  Result<std::vector<DeviceBudget>> run(const std::vector<Device>& devices) {
+  Result<Measurements> calibrate_on(const std::vector<Device>& devices,
+                                    MemoryLedger* ledger = nullptr) {
     notes_.clear();
     factory_.made.clear();
-    return calibrate(*file_, profile_, kDigest, devices, factory_, slices_, folder_ / "speeds",
-                     clock_, [this](std::string_view text) { notes_.emplace_back(text); });
+    return calibrate(
+        *file_, profile_, kDigest, devices, factory_, slices_, folder_ / "speeds", clock_,
+        [this](std::string_view text) { notes_.emplace_back(text); }, ledger);
+  }
+  Result<std::vector<DeviceBudget>> run(const std::vector<Device>& devices) {
+    GOGRID_ASSIGN_OR_RETURN(const Measurements found, calibrate_on(devices));
+    return found.budgets;
   }
 
   TemporaryFolder folder_;
@@ -165,6 +171,7 @@ TEST_F(Calibration, AsksBeforeEachPieceOfWorkAndNotAtAllWhereAllWasMeasured) {
             EXPECT_FALSE(std::filesystem::exists(folder_ / "slices"));
           }
           made_when_asked.push_back(factory_.made.size());
+          return true;
         });
   };
   ASSERT_TRUE(measure());
@@ -279,19 +286,71 @@ TEST_F(Calibration, LeavesOutADeviceThatCannotRunIt) {
   use_model({.n_layers = 8});
   factory_.speeds["good"] = {};
   factory_.throwing["bad"] = "driver bug";
-  const auto budgets = run({cpu("poor", {0}), cpu("bad", {1}), cpu("good", {2})});
-  ASSERT_TRUE(budgets);
-  ASSERT_EQ(budgets->size(), 1U);
-  EXPECT_EQ(budgets->at(0).id, "good");
+  const auto found = calibrate_on({cpu("poor", {0}), cpu("bad", {1}), cpu("good", {2})});
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->budgets.size(), 1U);
+  EXPECT_EQ(found->budgets.at(0).id, "good");
   EXPECT_THAT(notes_, Contains(HasSubstr("poor: left out: [stage] no memory")));
   EXPECT_THAT(notes_, Contains(HasSubstr("driver bug")));
+  ASSERT_EQ(found->unmeasured.size(), 1U);
+  EXPECT_EQ(found->unmeasured.at("poor").code, ErrorCode::kExhausted);
 }
 
 TEST_F(Calibration, FailsWhenNoDeviceIsLeft) {
   use_model({.n_layers = 8});
-  const auto budgets = run({cpu("poor")});
-  ASSERT_FALSE(budgets);
-  EXPECT_EQ(budgets.error().code, ErrorCode::kExhausted);
+  factory_.throwing["bad"] = "driver bug";
+  const auto found = calibrate_on({cpu("bad")});
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, ErrorCode::kInternal);
+}
+
+TEST_F(Calibration, IsNoFailureWhereMemoryIsAllThatIsShort) {
+  use_model({.n_layers = 8});
+  factory_.throwing["bad"] = "driver bug";
+  const auto found = calibrate_on({cpu("bad", {0}), cpu("poor", {1})});
+  ASSERT_TRUE(found);
+  EXPECT_THAT(found->budgets, IsEmpty());
+  EXPECT_TRUE(found->unmeasured.contains("poor"));
+}
+
+// A cap that is too small for the largest slice: nothing is made in vain, each time it is asked.
+TEST_F(Calibration, MakesNothingWhereTheLedgerWouldRefusePartOfIt) {
+  use_model({.n_layers = 8});
+  factory_.speeds["a"] = {};
+  MemoryLedger ledger;
+  ledger.set_cap("a", kMiB);
+  auto found = calibrate_on({cpu("a")}, &ledger);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->unmeasured.at("a").code, ErrorCode::kDoesNotFit);
+  EXPECT_THAT(factory_.made, IsEmpty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "slices"));
+  ledger.set_cap("a", kGiB);
+  found = calibrate_on({cpu("a")}, &ledger);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->budgets.size(), 1U);
+  EXPECT_THAT(found->unmeasured, IsEmpty());
+}
+
+TEST_F(Calibration, OfAWholeModelThatDoesNotFitInWhatIsFreeIsForAnotherTime) {
+  use_model({.architecture = "gpt2", .n_kv_heads = 4});
+  factory_.speeds["a"] = {0, 0.5, 0.125, 0, 0, false};
+  Device busy = cpu("a");
+  busy.memory_free = kMiB;
+  const auto found = calibrate_on({busy});
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->unmeasured.at("a").code, ErrorCode::kExhausted);
+  EXPECT_THAT(factory_.made, IsEmpty());
+}
+
+TEST_F(Calibration, ThatIsToldToStopIsCancelled) {
+  use_model({.n_layers = 8});
+  factory_.speeds["a"] = {};
+  const auto found = calibrate(
+      *file_, profile_, kDigest, std::vector{cpu("a")}, factory_, slices_, folder_ / "speeds",
+      clock_, [](std::string_view) {}, nullptr, [] { return false; });
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, ErrorCode::kCancelled);
+  EXPECT_THAT(factory_.made, IsEmpty());
 }
 
 TEST_F(Calibration, RunsStagesOnAThreadThatMayBePinned) {
@@ -363,13 +422,13 @@ TEST(CalibrationOfRealStages, GivesSpeedsAboveZero) {
   SliceCache slices(folder / "slices", 0);
   const auto factory = make_llama_stage_factory();
   std::vector<std::string> notes;
-  const auto budgets =
+  const auto found =
       calibrate(*file, *profile, kDigest, registry->devices(), *factory, slices, folder / "speeds",
                 clock, [&](std::string_view text) { notes.emplace_back(text); });
-  ASSERT_TRUE(budgets) << budgets.error().message;
-  ASSERT_EQ(budgets->size(), 1U) << ::testing::PrintToString(notes);
-  EXPECT_GT(budgets->front().layer_read_ms + budgets->front().layer_row_ms, 0);
-  EXPECT_GT(budgets->front().prefill_row_ms, 0);
+  ASSERT_TRUE(found) << found.error().message;
+  ASSERT_EQ(found->budgets.size(), 1U) << ::testing::PrintToString(notes);
+  EXPECT_GT(found->budgets.front().layer_read_ms + found->budgets.front().layer_row_ms, 0);
+  EXPECT_GT(found->budgets.front().prefill_row_ms, 0);
 }
 
 }  // namespace

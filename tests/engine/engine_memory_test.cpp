@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "engine/text_engine.h"
+#include "support/eventually.h"
 #include "support/tiny_engine.h"
 
 namespace gogrid {
@@ -93,6 +96,26 @@ TEST_F(EngineMemory, TakenBeyondThePlanAndTheCapEndsTheLoadAndIsGivenBack) {
   ASSERT_FALSE(engine);
   EXPECT_EQ(engine.error().code, ErrorCode::kDoesNotFit);
   EXPECT_EQ(factory.counters().alive, 0);
+  EXPECT_EQ(held(), 0U);
+}
+
+// A pause holds the load up between its lease and its weights.
+TEST_F(EngineMemory, UnderACapThatShrankDuringAPauseIsGivenBackAndNothingIsMade) {
+  FakeStageFactory factory;
+  Governor governor(kClock);
+  governor.pause(PauseReason::kOperator, "a film", {});
+  TextEngineOptions paused = options({.weights = 2000}, {});
+  paused.governor = &governor;
+  const std::jthread person([&] {
+    EXPECT_TRUE(testing::eventually([&] { return held() == 2000; }));
+    ledger_.set_cap("cpu0", 1999);
+    governor.resume(PauseReason::kOperator);
+  });
+  const auto engine = TinyEngine::load(paused, factory, kClock);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(engine.error().code, ErrorCode::kExhausted);
+  EXPECT_THAT(engine.error().message, HasSubstr("cpu0"));
+  EXPECT_EQ(factory.counters().made, 0);
   EXPECT_EQ(held(), 0U);
 }
 

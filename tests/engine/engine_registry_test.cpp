@@ -176,6 +176,19 @@ TEST_F(EngineRegistryTest, AFailedStageIsAStatusOfItsModelAndTheOthersServeOn) {
   registry_.drain(clock_.now());
 }
 
+TEST_F(EngineRegistryTest, AFailureIsNoticedWhileAnotherModelLoads) {
+  ASSERT_TRUE(registry_.add("breaks", loader()));
+  ASSERT_TRUE(eventually([&] { return registry_.ready(); }));
+  const auto latch = std::make_shared<Latch>();
+  ASSERT_TRUE(registry_.add("slow", [latch](const auto&, std::stop_token) {
+    latch->wait();
+    return fail(ErrorCode::kUnsupported, "no");
+  }));
+  break_engine(registry_.find("breaks").value());
+  EXPECT_TRUE(eventually([&] { return state(0) == ModelState::kFailed; }));
+  latch->open();
+}
+
 TEST_F(EngineRegistryTest, AFailedModelIsLoadedAgainAfterTheBackOff) {
   ASSERT_TRUE(registry_.add("tiny", loader()));
   ASSERT_TRUE(eventually([&] { return registry_.ready(); }));

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "engine/engine_registry.h"
 #include "support/eventually.h"
 #include "support/manual_clock.h"
@@ -25,18 +27,36 @@ class RegistryMemory : public ::testing::Test {
  protected:
   RegistryMemory() { ledger_.set_cap("cpu0", 10 * kTaken); }
 
-  void add(const std::string& name) {
+  void add(const std::string& name, Bytes planned = kTaken) {
     TextEngineOptions options = tiny_.options();
     options.model = name;
     for (Device& device : options.devices) device.id = "cpu0";
     options.plan.stages[0].device = "cpu0";
-    options.plan.stages[0].memory.weights = kTaken;
+    options.plan.stages[0].memory.weights = planned;
     options.ledger = &ledger_;
-    ASSERT_TRUE(
-        registry_.add(name, [this, options](const LoadProgress& progress, std::stop_token stop) {
+    options.governor = &governor_;
+    add(name, [this, options](const LoadProgress& progress, std::stop_token stop) {
+      return TinyEngine::load(options, factory_, clock_, progress, stop);
+    });
+  }
+  void add(const std::string& name, const EngineLoader& loader) {
+    ASSERT_TRUE(registry_.add(
+        name, [this, loader](const LoadProgress& progress, const std::stop_token& stop) {
           ++loads_;
-          return TinyEngine::load(options, factory_, clock_, progress, stop);
+          return loader(progress, stop);
         }));
+  }
+  // A second model waits for the end of a pause to load, with its lease.
+  void add_while_paused(const std::string& name) {
+    const Bytes before = held();
+    governor_.pause(PauseReason::kOperator, "a film", {});
+    add(name);
+    ASSERT_TRUE(eventually([&] { return held() == before + kTaken; }));
+  }
+  // Longer than the registry looks away, after a time that may have been its cue.
+  void pass(Duration time) {
+    clock_.advance(time);
+    std::this_thread::sleep_for(std::chrono::milliseconds(450));
   }
   void set_cap(Bytes cap) {
     ledger_.set_cap("cpu0", cap);
@@ -67,6 +87,7 @@ class RegistryMemory : public ::testing::Test {
   std::atomic<int> loads_ = 0;
   MemoryLedger ledger_;
   ManualClock clock_;
+  Governor governor_{clock_};
   FakeStageFactory factory_{{.script = [this](testing::FakeCall& call) {
     if (hangs_) call.hang = latch_;
   }}};
@@ -179,11 +200,97 @@ TEST_F(RegistryMemory, AModelThatWasRefusedLoadsOnceThereIsRoom) {
   add("a");
   add("b");
   ASSERT_TRUE(comes_to(1, ModelState::kFailed));
-  clock_.advance(std::chrono::hours(1));
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // longer than it looks away
+  pass(std::chrono::seconds(59));
   EXPECT_EQ(loads_, 2);
   set_cap(2 * kTaken);
   EXPECT_TRUE(comes_to(1, ModelState::kReady));
+}
+
+TEST_F(RegistryMemory, WhenALookIsOverNobodyFindsAModelThatMustLeave) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  for (int i = 0; i < 10; ++i) {
+    set_cap(0);
+    ASSERT_FALSE(registry_.find("a")) << i;
+    set_cap(kTaken);
+    ASSERT_TRUE(eventually([&] {
+      clock_.advance(std::chrono::seconds(1));
+      return registry_.find("a").has_value();
+    }));
+  }
+}
+
+TEST_F(RegistryMemory, IdleModelsLeaveAndLoadsAreGivenUpWhileAPauseLasts) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  add_while_paused("b");
+  set_cap(0);
+  ASSERT_TRUE(comes_to(0, ModelState::kUnloaded));
+  ASSERT_TRUE(comes_to(1, ModelState::kUnloaded));
+  ASSERT_TRUE(eventually([&] { return held() == 0; }));
+  const auto refused = registry_.find("b");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kExhausted);
+  EXPECT_THAT(refused.error().message, HasSubstr("gave up loading: cpu0 holds"));
+  EXPECT_EQ(factory_.counters().made, 1);
+  governor_.resume(PauseReason::kOperator);
+  set_cap(2 * kTaken);
+  clock_.advance(std::chrono::seconds(1));
+  EXPECT_TRUE(comes_to(0, ModelState::kReady));
+  EXPECT_TRUE(comes_to(1, ModelState::kReady));
+}
+
+TEST_F(RegistryMemory, AModelThatLoadsGivesUpBeforeOneThatServesLeaves) {
+  add("a");
+  ASSERT_TRUE(comes_to(0, ModelState::kReady));
+  add_while_paused("b");
+  set_cap(kTaken);
+  ASSERT_TRUE(comes_to(1, ModelState::kUnloaded));
+  ASSERT_TRUE(eventually([&] { return held() == kTaken; }));
+  EXPECT_TRUE(registry_.find("a"));
+}
+
+// A browser, say: no ledger sees what it holds, nor that it gives it back.
+TEST_F(RegistryMemory, AModelForWhichOthersHeldTheMemoryIsTriedAgainEveryMinute) {
+  std::atomic<bool> held_by_others = true;
+  TextEngineOptions options = tiny_.options();
+  add("a",
+      [&, options](const LoadProgress& progress,
+                   std::stop_token stop) -> Result<std::unique_ptr<TextEngine>> {
+        if (held_by_others) return fail(ErrorCode::kExhausted, "others than GoGrid hold it");
+        return TinyEngine::load(options, factory_, clock_, progress, stop);
+      });
+  ASSERT_TRUE(comes_to(0, ModelState::kFailed));
+  for (int tries = 1; tries < 4; ++tries) {
+    pass(std::chrono::seconds(59));
+    EXPECT_EQ(loads_, tries);
+    clock_.advance(std::chrono::seconds(1));
+    ASSERT_TRUE(eventually([&] { return loads_ == tries + 1; }));
+    ASSERT_TRUE(comes_to(0, ModelState::kFailed));
+  }
+  held_by_others = false;
+  clock_.advance(std::chrono::minutes(1));
+  EXPECT_TRUE(comes_to(0, ModelState::kReady));
+}
+
+// Both take their lease, more than planned when loaded, and give it all back: no room has grown.
+TEST_F(RegistryMemory, TwoModelsThatAreRefusedAfterTheirLeaseDoNotWakeEachOther) {
+  ledger_.set_cap("cpu0", kTaken + 50);
+  const MemoryRequest other{"cpu0", MemoryUse::kCache, "somebody else", 100};
+  const auto lease = ledger_.acquire({&other, 1});
+  ASSERT_TRUE(lease);
+  add("a", 500);
+  add("b", 500);
+  ASSERT_TRUE(comes_to(1, ModelState::kFailed));
+  EXPECT_EQ(registry_.find("a").error().code, ErrorCode::kExhausted);
+  for (int second = 0; second < 4; ++second) pass(std::chrono::seconds(1));
+  EXPECT_EQ(loads_, 2);
+  // Each try costs the reading of all weights.
+  clock_.advance(std::chrono::seconds(56));
+  ASSERT_TRUE(eventually([&] { return loads_ == 4; }));
+  ASSERT_TRUE(comes_to(1, ModelState::kFailed));
+  pass(std::chrono::seconds(119));
+  EXPECT_EQ(loads_, 4);
 }
 
 }  // namespace

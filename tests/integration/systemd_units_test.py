@@ -36,6 +36,15 @@ class SystemdUnits(unittest.TestCase):
         self.assertTrue(exposure, result.stdout)
         self.assertLessEqual(float(exposure.group(1)), 2.5)
 
+    def test_what_will_be_so_again_is_not_started_again(self):
+        """Exit statuses of wrong usage, and of what can never run here (docs/cli.md)."""
+        usage = subprocess.run([PROGRAM, "serve", "--no-such-option"], capture_output=True, check=False).returncode
+        self.assertEqual(usage, 2)
+        for unit in sorted(UNITS.glob("*.service")):
+            prevented = re.search(r"^RestartPreventExitStatus=(.*)$", unit.read_text(), re.M)
+            self.assertTrue(prevented, unit.name)
+            self.assertEqual(prevented.group(1).split(), ["2", "3"], unit.name)
+
     def test_gogrid_knows_every_option_they_use(self):
         page = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, check=True).stdout
         for unit in sorted(UNITS.glob("*.service")):

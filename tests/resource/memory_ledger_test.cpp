@@ -263,23 +263,6 @@ TEST(MemoryLedger, ALookTakesNothingAndSaysWhatWouldBeSaid) {
   EXPECT_EQ(ledger.check(ask(101)).error().message, take(ledger, 101).error().message);
 }
 
-TEST(MemoryLedger, WhoeverWasRefusedSeesWhenAskingAgainIsWorthIt) {
-  MemoryLedger ledger;
-  ledger.set_cap("cpu0", 100);
-  auto lease = *take(ledger, 60);
-  const auto before = ledger.growth();
-  EXPECT_FALSE(take(ledger, 60));
-  EXPECT_FALSE(ledger.acquire(std::array{MemoryRequest{"cpu0", MemoryUse::kKv, "m", 10},
-                                         MemoryRequest{"cpu0", MemoryUse::kKv, "m", 31}}));
-  const auto more = take(ledger, 10);
-  ledger.set_cap("cpu0", 80);
-  EXPECT_EQ(ledger.growth(), before);
-  ledger.set_cap("cpu0", 100);
-  EXPECT_EQ(ledger.growth(), before + 1);
-  lease.clear();
-  EXPECT_EQ(ledger.growth(), before + 2);
-}
-
 // Threads that take, resize and give back on devices they share: never above a cap, and at the end
 // nothing is held.
 TEST(MemoryLedger, HoldsItsCapsAgainstThreadsThatRace) {

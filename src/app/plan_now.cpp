@@ -1,0 +1,139 @@
+#include "app/plan_now.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "engine/calibration.h"
+#include "stage/stage_leases.h"
+
+namespace gogrid {
+namespace {
+
+// What the ledger would give of a device, ever and now.
+struct Account {
+  Bytes cap = 0;
+  Bytes room = 0;
+};
+
+Account account_of(std::span<const DeviceMemory> ledger, const std::string& device) {
+  const auto found = std::ranges::find(ledger, device, &DeviceMemory::device);
+  if (found == ledger.end()) return {};
+  return {found->cap, found->cap - std::min(found->cap, found->held)};
+}
+
+DeviceRoom room_of(std::span<const DeviceRoom> rooms, const std::string& device) {
+  const auto found = std::ranges::find(rooms, device, &DeviceRoom::device);
+  return found != rooms.end() ? *found : DeviceRoom{device, 0, 0};
+}
+
+bool is_measured(const PreparedModel& prepared, const std::string& device) {
+  return std::ranges::contains(prepared.budgets, device, &DeviceBudget::id);
+}
+
+// Its speeds say nothing: to see whether the model fits, and not to place it.
+DeviceBudget unmeasured(const std::string& device) {
+  DeviceBudget budget;
+  budget.id = device;
+  budget.call_ms = budget.layer_read_ms = budget.layer_row_ms = 1.0;
+  budget.head_read_ms = budget.head_row_ms = budget.prefill_row_ms = 1.0;
+  return budget;
+}
+
+// In the order of the devices, whenever each was measured.
+std::vector<DeviceBudget> all_budgets(const PreparedModel& prepared) {
+  std::vector<DeviceBudget> budgets;
+  for (const Device& device : prepared.devices) {
+    const auto found = std::ranges::find(prepared.budgets, device.id, &DeviceBudget::id);
+    if (found != prepared.budgets.end()) {
+      budgets.push_back(*found);
+    } else if (prepared.unmeasured.contains(device.id)) {
+      budgets.push_back(unmeasured(device.id));
+    }
+  }
+  return budgets;
+}
+
+Result<Plan> plan_over(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
+  return prepared.split.empty()
+             ? plan_stages(prepared.profile, budgets, prepared.question)
+             : plan_by_hand(prepared.profile, budgets, prepared.question, prepared.split);
+}
+
+// "; caps (max_device_memory): cpu0 5.6 GiB (2.0 GiB held)".
+std::string caps_text(std::span<const DeviceMemory> ledger) {
+  std::string text;
+  for (const DeviceMemory& memory : ledger) {
+    text += (text.empty() ? "; caps (max_device_memory): " : ", ") + memory.device + ' ' +
+            format_bytes(memory.cap) + " (" + format_bytes(memory.held) + " held)";
+  }
+  return text;
+}
+
+// "; not measured: [memory_ledger] cpu0: …".
+std::string unmeasured_text(const PreparedModel& prepared) {
+  std::string text;
+  for (const auto& [device, why] : prepared.unmeasured) {
+    text += (text.empty() ? "; not measured: " : "; ") + why.message;
+  }
+  return text;
+}
+
+std::vector<MemoryRequest> requests_of(const Plan& plan) {
+  std::vector<StageNeed> needs;
+  for (const PlannedStage& stage : plan.stages) needs.push_back({stage.device, stage.memory});
+  return memory_requests(plan.model, needs);
+}
+
+}  // namespace
+
+Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceRoom> rooms,
+                         const MemoryLedger& ledger) {
+  const std::vector<DeviceMemory> accounts = ledger.list();
+  std::vector<DeviceBudget> now = all_budgets(prepared);
+  std::vector<DeviceBudget> alone = now;  // were nobody else here
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    const Account account = account_of(accounts, now[i].id);
+    const DeviceRoom room = room_of(rooms, now[i].id);
+    now[i].memory = is_measured(prepared, now[i].id) ? std::min(room.free, account.room) : Bytes{0};
+    alone[i].memory = std::min(room.total, account.cap);
+  }
+  auto plan = plan_over(prepared, now);
+  if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
+  auto plan_alone = plan_over(prepared, alone);
+  if (!plan_alone) {
+    plan_alone.error().message += caps_text(accounts) + unmeasured_text(prepared);
+    return plan_alone;
+  }
+  GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
+  return fail(ErrorCode::kExhausted,
+              "[plan_now] memory that the caps allow, but that others than GoGrid hold now: " +
+                  plan.error().message + unmeasured_text(prepared));
+}
+
+Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
+                      const MemoryLedger& ledger) {
+  std::vector<Device> devices;
+  for (const Device& device : prepared.devices) {
+    if (auto found = registry.find(device.id)) devices.push_back(*std::move(found));
+  }
+  const std::vector<Bytes> free = plannable_memory(devices);
+  const std::vector<Bytes> total = whole_memory(devices);
+  std::vector<DeviceRoom> rooms;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    rooms.push_back({devices[i].id, free[i], total[i]});
+  }
+  return plan_within(prepared, rooms, ledger);
+}
+
+Result<Plan> plan_without_caps(const PreparedModel& prepared) {
+  std::vector<DeviceBudget> budgets = all_budgets(prepared);
+  const std::vector<Bytes> whole = whole_memory(prepared.devices);
+  for (DeviceBudget& budget : budgets) {
+    const auto device = std::ranges::find(prepared.devices, budget.id, &Device::id);
+    budget.memory = whole[static_cast<std::size_t>(device - prepared.devices.begin())];
+  }
+  return plan_over(prepared, budgets);
+}
+
+}  // namespace gogrid
