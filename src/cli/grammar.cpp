@@ -195,9 +195,15 @@ void add_models(CLI::App& root, Parsed& parsed) {
       ->check(hex_digest());
   import->footer(help_text::kModels);
   add("list", "List the models of the library", ModelsCommand::Action::kList);
-  const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 3> named{
-      {{"show", "Say what a model is and what it needs", ModelsCommand::Action::kShow},
-       {"verify", "Read every byte again and compare with its digest",
+  auto* show = add("show", "Say what a model is and what it needs", ModelsCommand::Action::kShow);
+  show->add_option("MODEL", parsed.models.name, kModelHelp)->required();
+  show->add_flag("--tensors", parsed.models.tensors, "List every tensor: type, shape, bytes");
+  show->add_option("--diff", parsed.models.diff,
+                   "Say what of metadata and tensors differs from this model instead")
+      ->type_name("MODEL");
+  show->footer(help_text::kShow);
+  const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 2> named{
+      {{"verify", "Read every byte again and compare with its digest",
         ModelsCommand::Action::kVerify},
        {"rm", "Remove a model", ModelsCommand::Action::kRemove}}};
   for (const auto& [name, help, action] : named) {

@@ -80,6 +80,16 @@ BEHAVIOUR
 EXAMPLES
   gogrid models import SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m
   gogrid models show smollm2-135m)";
+inline constexpr const char* kShow = R"(
+BEHAVIOUR
+  Reads the file's header only: what the model is, how many bits its weights have, what a token of
+  context costs, and where it may be cut between devices; also of files that cannot run here, with
+  the reason. --diff compares two headers, not the data behind them.
+
+EXAMPLES
+  gogrid models show smollm2-135m
+  gogrid models show ./model.gguf --tensors --json
+  gogrid models show mine --diff ./theirs.gguf)";
 inline constexpr const char* kCompletion = R"(
 EXAMPLES
   source <(gogrid completion bash))";

@@ -223,6 +223,40 @@ TEST_F(Commands, AModelGoesThroughTheLibrary) {
   EXPECT_EQ(gogrid({"models", "show", "mine"}).status, 2);
 }
 
+TEST_F(Commands, AModelIsShownByPathAsByNameAndEveryTensorWhereAsked) {
+  const Json shown = json({"models", "show", model(), "--json"});
+  EXPECT_EQ(shown["name"], "tiny");
+  EXPECT_EQ(shown["digest"], nullptr);  // nobody has read all of it
+  EXPECT_EQ(shown["layers"], 4);
+  EXPECT_EQ(shown["allowed_cuts"], Json({1, 2, 3}));
+  EXPECT_EQ(shown["cannot_run_why"], nullptr);
+  EXPECT_GT(shown["parameters"], 0);
+  EXPECT_EQ(shown["bits_per_weight"], 32.0);
+  EXPECT_FALSE(shown.contains("tensors"));
+  const Json tensors = json({"models", "show", model(), "--json", "--tensors"})["tensors"];
+  const auto head =
+      std::ranges::find(tensors, "output.weight", [](const Json& t) { return t["name"]; });
+  ASSERT_NE(head, tensors.end());
+  EXPECT_EQ((*head)["type"], "f32");
+  EXPECT_EQ((*head)["shape"][0], 128);
+  const Outcome text = gogrid({"models", "show", model(), "--tensors"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, AllOf(HasSubstr("before layer 1, 2, 3"), HasSubstr("32.00 bits a weight"),
+                              HasSubstr("blk.3.ffn_down.weight")));
+}
+
+TEST_F(Commands, TwoModelsAreShownByWhatDiffers) {
+  const std::string other = folder_ / "other.gguf";
+  write_tiny_model(other, {.n_layers = 3, .weights = TinyWeights::kQ8_0});
+  const Json difference = json({"models", "show", model(), "--diff", other, "--json"});
+  EXPECT_EQ(difference["metadata"],
+            Json::array({{{"name", "llama.block_count"}, {"left", "4"}, {"right", "3"}}}));
+  EXPECT_EQ(difference["tensors"].back()["right"], "absent");
+  const Outcome same = gogrid({"models", "show", model(), "--diff", model()});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_THAT(same.out, HasSubstr("tensors: the same"));
+}
+
 TEST_F(Commands, ADamagedFileIsRefusedAsFailedNotAsWrongUsage) {
   std::filesystem::resize_file(model(), std::filesystem::file_size(model()) / 2);
   const Outcome outcome = gogrid({"models", "import", model()});
