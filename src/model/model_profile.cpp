@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "model/architectures.h"
-#include "model/compatibility.h"
+#include "model/llama_assumptions.h"
 #include "model/split_file.h"
 
 namespace gogrid {
@@ -82,7 +82,7 @@ class ProfileReader {
 
 Result<ModelProfile> ProfileReader::read() {
   GOGRID_RETURN_IF_ERROR(read_names());
-  GOGRID_RETURN_IF_ERROR(check_compatible(file_));
+  GOGRID_RETURN_IF_ERROR(check_assumptions(file_));
   GOGRID_RETURN_IF_ERROR(read_shape());
   GOGRID_RETURN_IF_ERROR(read_vocabulary());
   GOGRID_RETURN_IF_ERROR(read_weights());
