@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/models_check.h"
 #include "app/models_show.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
@@ -75,6 +76,8 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
       return {};
     case ModelsCommand::Action::kShow:
       return show_model(workspace, command, common.json);
+    case ModelsCommand::Action::kCheck:
+      return check_model(workspace, command, common.json);
     case ModelsCommand::Action::kVerify:
       return verify(library, command.name, common.json);
     case ModelsCommand::Action::kRemove:

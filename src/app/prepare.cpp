@@ -1,15 +1,17 @@
 #include "app/prepare.h"
 
 #include <algorithm>
-#include <map>
 
 #include "app/terminal.h"
 #include "device/device_selection.h"
 #include "engine/calibration.h"
+#include "engine/device_room.h"
 #include "model/gguf_file.h"
 #include "model/gguf_slicer.h"
 #include "model/model_profile.h"
+#include "model/quantized_size.h"
 #include "obs/log.h"
+#include "placement/compatibility.h"
 #include "placement/planner.h"
 #include "resource/memory_caps.h"
 #include "resource/policy_store.h"
@@ -18,29 +20,11 @@
 namespace gogrid {
 namespace {
 
-constexpr std::uint32_t kDefaultContext = 4096;
-constexpr std::uint32_t kDefaultParallel = 4;
-constexpr Bytes kSliceCapacity = 64 * kGiB;
-
 PlanQuestion question_of(const ModelSource& source, const ModelProfile& profile,
                          const PlacementOptions& placement) {
-  PlanQuestion question;
-  question.model = source.name;
-  const std::uint32_t trained =
-      profile.context_length == 0 ? kDefaultContext : profile.context_length;
-  question.context = placement.context.value_or(std::min(kDefaultContext, trained));
-  question.parallel = placement.parallel.value_or(kDefaultParallel);
+  PlanQuestion question = question_for(source.name, profile, placement.context, placement.parallel);
   question.flash_attention = !placement.deterministic;
   return question;
-}
-
-// A software renderer computes a thousand times slower than the cores it runs on: only when it was
-// named.
-std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement) {
-  std::vector<Device> devices = registry.devices();
-  if (placement.devices.empty() && placement.split.empty())
-    std::erase_if(devices, [](const Device& device) { return is_software_renderer(device.name); });
-  return devices;
 }
 
 Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
@@ -49,17 +33,19 @@ Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceBu
              : plan_by_hand(prepared.profile, budgets, prepared.question, prepared.split);
 }
 
-// What is free on each device now, by its id.
-std::map<std::string, Bytes> free_now(const PreparedModel& prepared,
-                                      const DeviceRegistry& registry) {
+// The model's devices as they are now, those that are still here.
+std::vector<Device> present(const PreparedModel& prepared, const DeviceRegistry& registry) {
   std::vector<Device> devices;
   for (const Device& device : prepared.devices) {
     if (auto found = registry.find(device.id)) devices.push_back(*std::move(found));
   }
-  const std::vector<Bytes> memory = plannable_memory(devices);
-  std::map<std::string, Bytes> result;
-  for (std::size_t i = 0; i < devices.size(); ++i) result[devices[i].id] = memory[i];
-  return result;
+  return devices;
+}
+
+// Of a plan that was refused for want of memory.
+std::string what_would_fit(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
+  if (!prepared.split.empty()) return {};
+  return would_fit_text(fitting_types(prepared.smaller, budgets, prepared.question));
 }
 
 // "; caps: cpu0 5.6 GiB (2.0 GiB held)".
@@ -92,6 +78,21 @@ MemoryLedger& process_wide_ledger() {
   return *ledger;
 }
 
+std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement) {
+  std::vector<Device> devices = registry.devices();
+  if (placement.devices.empty() && placement.split.empty())
+    std::erase_if(devices, [](const Device& device) { return is_software_renderer(device.name); });
+  return devices;
+}
+
+Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry) {
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto policies,
+      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
+  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  return {};
+}
+
 Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model, const Governor* governor) {
@@ -106,6 +107,7 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   }
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
+  prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
@@ -125,31 +127,28 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
 }
 
 Result<Plan> plan_without_caps(const PreparedModel& prepared) {
-  return plan_within(prepared, prepared.budgets);
+  auto plan = plan_within(prepared, prepared.budgets);
+  if (!plan && plan.error().code == ErrorCode::kDoesNotFit) {
+    plan.error().message += what_would_fit(prepared, prepared.budgets);
+  }
+  return plan;
 }
 
 Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,
                       const MemoryLedger& ledger) {
-  const std::map<std::string, Bytes> free = free_now(prepared, registry);
   std::vector<DeviceBudget> now = prepared.budgets;
-  std::vector<DeviceBudget> alone = prepared.budgets;  // were nobody else here
-  const std::vector<DeviceMemory> accounts = ledger.list();
+  std::vector<DeviceBudget> alone = prepared.budgets;
+  const std::vector<DeviceRoom> rooms = room_of(present(prepared, registry), ledger);
   for (std::size_t i = 0; i < now.size(); ++i) {
-    const auto account = std::ranges::find(accounts, now[i].id, &DeviceMemory::device);
-    const auto found = free.find(now[i].id);
-    if (account == accounts.end() || found == free.end()) {
-      now[i].memory = alone[i].memory = 0;
-      continue;
-    }
-    const auto [id, cap, held, holders] = *account;
-    now[i].memory = std::min(found->second, cap - std::min(cap, held));
-    alone[i].memory = std::min(checked_add(found->second, held).value_or(UINT64_MAX), cap);
+    const auto room = std::ranges::find(rooms, now[i].id, &DeviceRoom::device);
+    now[i].memory = room == rooms.end() ? 0 : room->now;
+    alone[i].memory = room == rooms.end() ? 0 : room->alone;
   }
   auto plan = plan_within(prepared, now);
   if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
   auto plan_alone = plan_within(prepared, alone);
   if (!plan_alone) {
-    plan_alone.error().message += caps_text(ledger);
+    plan_alone.error().message += caps_text(ledger) + what_would_fit(prepared, alone);
     return plan_alone;
   }
   GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
@@ -160,10 +159,7 @@ Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& regis
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model) {
-  GOGRID_ASSIGN_OR_RETURN(
-      const auto policies,
-      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
-  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry));
   GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
                           measure_model(workspace, registry, factory, placement, model));
   GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, registry, process_wide_ledger()));

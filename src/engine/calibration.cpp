@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "device/device_selection.h"
-#include "engine/calibration_cache.h"
 #include "engine/stage_timer.h"
 #include "model/memory_estimator.h"
 #include "placement/speed_fit.h"
@@ -185,10 +184,6 @@ Result<DeviceBudget> Calibrator::measure(const Device& device) {
   return result;
 }
 
-bool is_last_resort(const Device& device) {
-  return !device.named && is_software_renderer(device.name);
-}
-
 std::string describe(const DeviceBudget& budget) {
   return std::format(
       "a layer {:.3f} ms and {:.3f} a row, the head {:.3f} and {:.3f}, {:.3f} a step",
@@ -197,6 +192,14 @@ std::string describe(const DeviceBudget& budget) {
 }
 
 }  // namespace
+
+CalibrationCache calibration_cache(const std::filesystem::path& cache_folder) {
+  return {cache_folder, library_version()};
+}
+
+bool is_last_resort(const Device& device) {
+  return !device.named && is_software_renderer(device.name);
+}
 
 std::vector<Bytes> plannable_memory(std::span<const Device> devices) {
   Bytes budgeted = 0;
@@ -231,7 +234,7 @@ Result<std::vector<DeviceBudget>> calibrate(const GgufFile& file, const ModelPro
                                             const Clock& clock, const CalibrationNote& note,
                                             MemoryLedger* ledger, const BeforeWork& before_work) {
   Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger, before_work);
-  const CalibrationCache cache(cache_folder, library_version());
+  const CalibrationCache cache = calibration_cache(cache_folder);
   const std::vector<Bytes> memory = plannable_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);
   std::vector<DeviceBudget> budgets;

