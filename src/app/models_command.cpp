@@ -3,26 +3,15 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/models_check.h"
+#include "app/models_show.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
-#include "model/gguf_file.h"
-#include "model/model_profile.h"
 
 namespace gogrid {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json json_of(const ModelEntry& entry) {
-  return {{"name", entry.name},
-          {"digest", "sha256:" + entry.digest},
-          {"path", entry.path.string()},
-          {"bytes", entry.size},
-          {"architecture", entry.architecture},
-          {"quantization", entry.quantization},
-          {"license", entry.license},
-          {"imported_at", entry.imported_at}};
-}
 
 void print_row(const ModelEntry& entry) {
   std::printf("%-28s %10s  %-10s %-6s %s\n", entry.name.c_str(), format_bytes(entry.size).c_str(),
@@ -53,38 +42,6 @@ void list(const ModelLibrary& library, bool json) {
   }
   for (const ModelEntry& entry : entries) print_row(entry);
   if (entries.empty()) complain("no models yet: gogrid models import FILE.gguf --name NAME");
-}
-
-Status show(const ModelLibrary& library, const std::string& name, bool json) {
-  GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, library.find(name));
-  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(entry.path));
-  GOGRID_ASSIGN_OR_RETURN(const ModelProfile profile, read_profile(file));
-  Bytes kv = 0;
-  for (const Bytes layer : profile.kv_bytes_per_token) kv += layer;
-  if (json) {
-    Json model = json_of(entry);
-    model["layers"] = profile.n_layers;
-    model["embedding_length"] = profile.n_embd;
-    model["vocabulary"] = profile.n_vocab;
-    model["context"] = profile.context_length;
-    model["kv_bytes_per_token"] = kv;
-    model["allowed_cuts"] = profile.allowed_cuts;
-    model["one_stage_why"] = profile.one_stage_why;
-    model["chat_template"] = !profile.chat_template.empty();
-    std::printf("%s\n", model.dump().c_str());
-    return {};
-  }
-  print_row(entry);
-  std::printf(
-      "  sha256 %s\n  %u layers, width %u, vocabulary %u, trained for %u tokens, %s of KV cache a "
-      "token\n",
-      entry.digest.c_str(), profile.n_layers, profile.n_embd, profile.n_vocab,
-      profile.context_length, format_bytes(kv).c_str());
-  std::printf(
-      "  %s\n  chat template: %s\n",
-      profile.one_stage_why.empty() ? "can be cut between devices" : profile.one_stage_why.c_str(),
-      profile.chat_template.empty() ? "none" : "its own");
-  return {};
 }
 
 Status verify(const ModelLibrary& library, const std::string& name, bool json) {
@@ -118,7 +75,9 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
       list(library, common.json);
       return {};
     case ModelsCommand::Action::kShow:
-      return show(library, command.name, common.json);
+      return show_model(workspace, command, common.json);
+    case ModelsCommand::Action::kCheck:
+      return check_model(workspace, command, common.json);
     case ModelsCommand::Action::kVerify:
       return verify(library, command.name, common.json);
     case ModelsCommand::Action::kRemove:

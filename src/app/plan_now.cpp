@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/calibration.h"
+#include "placement/compatibility.h"
 #include "stage/stage_leases.h"
 
 namespace gogrid {
@@ -22,9 +23,9 @@ Account account_of(std::span<const DeviceMemory> ledger, const std::string& devi
   return {found->cap, found->cap - std::min(found->cap, found->held)};
 }
 
-DeviceRoom room_of(std::span<const DeviceRoom> rooms, const std::string& device) {
-  const auto found = std::ranges::find(rooms, device, &DeviceRoom::device);
-  return found != rooms.end() ? *found : DeviceRoom{device, 0, 0};
+PhysicalMemory room_of(std::span<const PhysicalMemory> rooms, const std::string& device) {
+  const auto found = std::ranges::find(rooms, device, &PhysicalMemory::device);
+  return found != rooms.end() ? *found : PhysicalMemory{device, 0, 0};
 }
 
 bool is_measured(const PreparedModel& prepared, const std::string& device) {
@@ -70,6 +71,12 @@ std::string caps_text(std::span<const DeviceMemory> ledger) {
   return text;
 }
 
+// Of a plan that was refused for want of memory: smaller types of the model that would fit.
+std::string what_would_fit(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
+  if (!prepared.split.empty()) return {};
+  return would_fit_text(fitting_types(prepared.smaller, budgets, prepared.question));
+}
+
 // "; not measured: [memory_ledger] cpu0: …".
 std::string unmeasured_text(const PreparedModel& prepared) {
   std::string text;
@@ -87,14 +94,14 @@ std::vector<MemoryRequest> requests_of(const Plan& plan) {
 
 }  // namespace
 
-Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceRoom> rooms,
+Result<Plan> plan_within(const PreparedModel& prepared, std::span<const PhysicalMemory> rooms,
                          const MemoryLedger& ledger) {
   const std::vector<DeviceMemory> accounts = ledger.list();
   std::vector<DeviceBudget> now = all_budgets(prepared);
   std::vector<DeviceBudget> alone = now;  // were nobody else here
   for (std::size_t i = 0; i < now.size(); ++i) {
     const Account account = account_of(accounts, now[i].id);
-    const DeviceRoom room = room_of(rooms, now[i].id);
+    const PhysicalMemory room = room_of(rooms, now[i].id);
     now[i].memory = is_measured(prepared, now[i].id) ? std::min(room.free, account.room) : Bytes{0};
     alone[i].memory = std::min(room.total, account.cap);
   }
@@ -102,7 +109,8 @@ Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceRo
   if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
   auto plan_alone = plan_over(prepared, alone);
   if (!plan_alone) {
-    plan_alone.error().message += caps_text(accounts) + unmeasured_text(prepared);
+    plan_alone.error().message +=
+        caps_text(accounts) + unmeasured_text(prepared) + what_would_fit(prepared, alone);
     return plan_alone;
   }
   GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
@@ -119,7 +127,7 @@ Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& regis
   }
   const std::vector<Bytes> free = plannable_memory(devices);
   const std::vector<Bytes> total = whole_memory(devices);
-  std::vector<DeviceRoom> rooms;
+  std::vector<PhysicalMemory> rooms;
   for (std::size_t i = 0; i < devices.size(); ++i) {
     rooms.push_back({devices[i].id, free[i], total[i]});
   }
@@ -133,7 +141,11 @@ Result<Plan> plan_without_caps(const PreparedModel& prepared) {
     const auto device = std::ranges::find(prepared.devices, budget.id, &Device::id);
     budget.memory = whole[static_cast<std::size_t>(device - prepared.devices.begin())];
   }
-  return plan_over(prepared, budgets);
+  auto plan = plan_over(prepared, budgets);
+  if (!plan && plan.error().code == ErrorCode::kDoesNotFit) {
+    plan.error().message += what_would_fit(prepared, budgets);
+  }
+  return plan;
 }
 
 }  // namespace gogrid

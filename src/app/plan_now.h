@@ -14,7 +14,7 @@
 namespace gogrid {
 
 // One device's memory, whatever GoGrid's caps are.
-struct DeviceRoom {
+struct PhysicalMemory {
   std::string device;
   Bytes free = 0;   // now
   Bytes total = 0;  // were nobody else there
@@ -25,7 +25,7 @@ struct DeviceRoom {
 //   kExhausted   fits under the caps, but others hold the memory: the ledger's words; or others
 //                than GoGrid do, or what it fits on is not measured yet
 //   kDoesNotFit  not under these caps, nor were it alone; what is short, and what would fit
-Result<Plan> plan_within(const PreparedModel& prepared, std::span<const DeviceRoom> rooms,
+Result<Plan> plan_within(const PreparedModel& prepared, std::span<const PhysicalMemory> rooms,
                          const MemoryLedger& ledger);
 // With the rooms of this moment.
 Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,

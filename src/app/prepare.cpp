@@ -7,8 +7,11 @@
 #include "app/terminal.h"
 #include "device/device_selection.h"
 #include "engine/calibration.h"
+#include "engine/device_room.h"
 #include "model/gguf_file.h"
 #include "model/gguf_slicer.h"
+#include "model/model_profile.h"
+#include "model/quantized_size.h"
 #include "obs/log.h"
 #include "resource/memory_caps.h"
 #include "resource/policy_store.h"
@@ -16,29 +19,11 @@
 namespace gogrid {
 namespace {
 
-constexpr std::uint32_t kDefaultContext = 4096;
-constexpr std::uint32_t kDefaultParallel = 4;
-constexpr Bytes kSliceCapacity = 64 * kGiB;
-
 PlanQuestion question_of(const ModelSource& source, const ModelProfile& profile,
                          const PlacementOptions& placement) {
-  PlanQuestion question;
-  question.model = source.name;
-  const std::uint32_t trained =
-      profile.context_length == 0 ? kDefaultContext : profile.context_length;
-  question.context = placement.context.value_or(std::min(kDefaultContext, trained));
-  question.parallel = placement.parallel.value_or(kDefaultParallel);
+  PlanQuestion question = question_for(source.name, profile, placement.context, placement.parallel);
   question.flash_attention = !placement.deterministic;
   return question;
-}
-
-// A software renderer computes a thousand times slower than the cores it runs on: only when it was
-// named.
-std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement) {
-  std::vector<Device> devices = registry.devices();
-  if (placement.devices.empty() && placement.split.empty())
-    std::erase_if(devices, [](const Device& device) { return is_software_renderer(device.name); });
-  return devices;
 }
 
 // Says so: nothing answers yet that could be asked why.
@@ -72,6 +57,21 @@ MemoryLedger& process_wide_ledger() {
   return *ledger;
 }
 
+std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement) {
+  std::vector<Device> devices = registry.devices();
+  if (placement.devices.empty() && placement.split.empty())
+    std::erase_if(devices, [](const Device& device) { return is_software_renderer(device.name); });
+  return devices;
+}
+
+Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry) {
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto policies,
+      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
+  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  return {};
+}
+
 Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model, const Governor* governor) {
@@ -86,6 +86,7 @@ Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegi
   }
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
+  prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
@@ -119,10 +120,7 @@ Status measure_the_rest(PreparedModel& prepared, const Workspace& workspace,
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model) {
-  GOGRID_ASSIGN_OR_RETURN(
-      const auto policies,
-      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
-  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry));
   GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
                           measure_model(workspace, registry, factory, placement, model));
   GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, registry, process_wide_ledger()));

@@ -13,16 +13,21 @@
 #include "device/device_registry.h"
 #include "engine/text_engine.h"
 #include "model/model_profile.h"
+#include "model/quantized_size.h"
 #include "placement/planner.h"
 #include "resource/memory_ledger.h"
 #include "stage/stage.h"
 
 namespace gogrid {
 
+// Slices that are kept on disk, at most.
+inline constexpr Bytes kSliceCapacity = 64 * kGiB;
+
 // Everything that planning takes; measured once, planned as often as memory comes and goes.
 struct PreparedModel {
   ModelSource source;
   ModelProfile profile;
+  std::vector<QuantizedModel> smaller;  // to say what would fit where it does not
   PlanQuestion question;
   std::vector<StageChoice> split;           // by hand; empty: the planner decides
   std::vector<DeviceBudget> budgets;        // of those measured; their memory as it was then
@@ -35,6 +40,14 @@ struct PreparedModel {
 // The one ledger of the process. Never destroyed: it outlives even stages that hang and were left
 // behind.
 MemoryLedger& process_wide_ledger();
+
+// The devices that a model may be planned on: those that were named, else all but renderers in
+// software, which compute a thousand times slower than the cores they run on.
+std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement);
+
+// The caps of that ledger, under the policy of the data folder (people's changes, over the balanced
+// mode): for commands that run once.
+Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry);
 
 // Measures devices that were not measured for this model yet (a second or two each), within the
 // caps of the ledger; says on a terminal what takes long. `plan` stays empty. Waits while
@@ -50,9 +63,8 @@ Status measure_the_rest(PreparedModel& prepared, const Workspace& workspace,
                         const DeviceRegistry& registry, StageFactory& factory,
                         const Governor* governor, const std::stop_token& stop);
 
-// For commands that run a model once: measured and planned, under the policy of the data folder
-// (people's changes, over the balanced mode). kDoesNotFit and kUnsupported say what is short, and
-// what would work.
+// For commands that run a model once: measured and planned, under set_caps_of_policy(). kDoesNotFit
+// and kUnsupported say what is short, and what would work.
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <map>
 #include <thread>
 
 #include "app/commands.h"
@@ -128,7 +129,15 @@ struct Server {
                    .ledger = &ledger,
                    .devices = &devices,
                    .priority = priority.get(),
-                   .load = [this] { return watch.load(); }}) {
+                   .load = [this] { return watch.load(); }}),
+        compatibility({.find = [this](std::string_view name) { return find_checked(name); },
+                       .devices = [this] { return candidates(devices, placement); },
+                       .ledger = &ledger,
+                       .measurements = workspace.measurements(),
+                       .slices = workspace.slices(),
+                       .slice_capacity = kSliceCapacity,
+                       .usual = {.context = placement.context, .parallel = placement.parallel},
+                       .deterministic = placement.deterministic}) {
     policies->listen([this, whole = devices.devices()](const PolicyStore::Snapshot& policy) {
       set_caps(ledger, whole, *policy);
       warn_of_unknown_devices(*policy, whole);
@@ -162,7 +171,21 @@ struct Server {
   CompletionService completions;
   StatusService status;
   const ResourceService resources;
+  std::map<std::string, ModelSource, std::less<>> sources;  // constant once it listens
+  const CompatibilityService compatibility;
   std::atomic<bool> stopping{false};
+
+ private:
+  // One that is served, or one of the library; never a path.
+  Result<CheckedModel> find_checked(std::string_view name) const {
+    const auto served = sources.find(name);
+    if (served != sources.end()) {
+      return CheckedModel{served->first, served->second.path, served->second.digest};
+    }
+    GOGRID_ASSIGN_OR_RETURN(const ModelLibrary library, workspace.library());
+    GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, library.find(name));
+    return CheckedModel{entry.name, entry.path, entry.digest};
+  }
 };
 
 // The factory outlives even stages that hang and were left behind.
@@ -191,6 +214,7 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& pr
 
 Status add_model(Server& server, PreparedModel prepared) {
   const std::string name = prepared.source.name;
+  server.sources.emplace(name, prepared.source);
   // One load at a time uses it.
   const auto shared = std::make_shared<PreparedModel>(std::move(prepared));
   const auto loader = [shared, &server](const LoadProgress& progress, std::stop_token stop) {
@@ -283,6 +307,7 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
        .policies = server.policies.get(),
        .gate = &server.gate,
        .resources = &server.resources,
+       .compatibility = &server.compatibility,
        .metrics = &server.metrics},
       [&](std::uint16_t port) {
         signals.on_first([&server] { drain(server); });

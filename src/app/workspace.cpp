@@ -3,16 +3,13 @@
 #include <sys/stat.h>
 
 #include <cctype>
+#include <optional>
 #include <system_error>
 
 #include "base/files.h"
 
 namespace gogrid {
 namespace {
-
-bool is_path(std::string_view model) {
-  return model.find('/') != model.npos || model.ends_with(".gguf");
-}
 
 std::string identity_of(const struct stat& status) {
   Sha256 hash;
@@ -28,7 +25,18 @@ std::string identity_of(const struct stat& status) {
   return hash.finish();
 }
 
+std::optional<std::string> remembered_digest(const std::filesystem::path& memory) {
+  constexpr std::size_t kDigestLength = 64;
+  auto digest = read_file(memory, kDigestLength);
+  if (!digest || digest->size() != kDigestLength) return std::nullopt;
+  return *std::move(digest);
+}
+
 }  // namespace
+
+bool is_path(std::string_view model) {
+  return model.find('/') != model.npos || model.ends_with(".gguf");
+}
 
 Result<Workspace> Workspace::open(const std::filesystem::path& flag) {
   GOGRID_ASSIGN_OR_RETURN(auto root, data_folder(flag));
@@ -57,21 +65,29 @@ Result<ModelSource> Workspace::find(std::string_view model, const Progress& prog
   return ModelSource{entry.name, entry.path, entry.digest};
 }
 
+Result<ModelSource> Workspace::locate(std::string_view model) const {
+  if (!is_path(model)) return find(model);
+  const std::filesystem::path file(model);
+  GOGRID_ASSIGN_OR_RETURN(const auto memory, memory_of(file));
+  return ModelSource{name_from_file(file), file, remembered_digest(memory).value_or("")};
+}
+
+// Where the digest of this very file is kept.
+Result<std::filesystem::path> Workspace::memory_of(const std::filesystem::path& file) const {
+  struct stat status{};
+  if (::stat(file.c_str(), &status) == 0) return root_ / "digests" / identity_of(status);
+  return fail(ErrorCode::kNotFound,
+              "[workspace] " + file.string() + ": " + std::generic_category().message(errno),
+              "MODEL");
+}
+
 Result<std::string> Workspace::digest_of(const std::filesystem::path& file,
                                          const Progress& progress) const {
-  struct stat status{};
-  if (::stat(file.c_str(), &status) != 0) {
-    return fail(ErrorCode::kNotFound,
-                "[workspace] " + file.string() + ": " + std::generic_category().message(errno),
-                "MODEL");
-  }
-  constexpr std::size_t kDigestLength = 64;
-  const std::filesystem::path remembered = root_ / "digests" / identity_of(status);
-  if (auto digest = read_file(remembered, kDigestLength); digest && digest->size() == kDigestLength)
-    return digest;
+  GOGRID_ASSIGN_OR_RETURN(const auto memory, memory_of(file));
+  if (auto digest = remembered_digest(memory)) return *std::move(digest);
   GOGRID_ASSIGN_OR_RETURN(auto digest, sha256_file(file, progress));
   // Only a saving of time: a full disk must not keep the model from running.
-  static_cast<void>(write_file(remembered, digest));
+  static_cast<void>(write_file(memory, digest));
   return digest;
 }
 

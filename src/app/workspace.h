@@ -16,8 +16,11 @@ namespace gogrid {
 struct ModelSource {
   std::string name;
   std::filesystem::path path;
-  std::string digest;  // SHA-256 of the file
+  std::string digest;  // SHA-256 of the file; empty where nobody has read all of it yet
 };
+
+// Whether a MODEL argument is a path: anything with a '/' or ending in .gguf.
+bool is_path(std::string_view model);
 
 // Immutable; thread-safe.
 class Workspace {
@@ -31,13 +34,15 @@ class Workspace {
   std::filesystem::path policy_file() const { return root_ / "policy.json"; }
   Result<ModelLibrary> library() const { return ModelLibrary::open(root_ / "models"); }
 
-  // A library name, or the path of a file (anything with a '/' or ending in .gguf). The digest of a
-  // path is remembered by the file's identity (device, inode, size, time of change); `progress`
-  // reports hashing.
+  // A library name, or the path of a file. The digest of a path is remembered by the file's
+  // identity (device, inode, size, time of change); `progress` reports hashing.
   Result<ModelSource> find(std::string_view model, const Progress& progress = {}) const;
+  // The same without reading the file: its digest is empty unless it is remembered.
+  Result<ModelSource> locate(std::string_view model) const;
 
  private:
   explicit Workspace(std::filesystem::path root) : root_(std::move(root)) {}
+  Result<std::filesystem::path> memory_of(const std::filesystem::path& file) const;
   Result<std::string> digest_of(const std::filesystem::path& file, const Progress& progress) const;
 
   std::filesystem::path root_;

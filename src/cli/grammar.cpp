@@ -44,13 +44,8 @@ void add_devices(CLI::App& app, Parsed& parsed) {
                  ->type_name("ID[:cores=0-3][:memory=8GiB]"));
 }
 
-void add_placement(CLI::App& app, Parsed& parsed) {
-  app.option_defaults()->group("Placement");
-  add_devices(app, parsed);
-  app.add_option("--split", parsed.split,
-                 "Stages by hand instead of the planner's: layers first:last@device, as in "
-                 "0:15@cpu-a,15:30@vulkan0")
-      ->type_name("STAGES");
+// What a model is to hold at once, and how it computes.
+void add_size(CLI::App& app, Parsed& parsed) {
   app.add_option("--context", parsed.placement.context,
                  "Tokens per sequence (default: 4096, or what the model was trained for if less)")
       ->type_name("N")
@@ -61,6 +56,16 @@ void add_placement(CLI::App& app, Parsed& parsed) {
       ->check(whole_number(1, 256));
   app.add_flag("--deterministic", parsed.placement.deterministic,
                "The same bytes whatever else runs: no flash attention, Q4_K not repacked (slower)");
+}
+
+void add_placement(CLI::App& app, Parsed& parsed) {
+  app.option_defaults()->group("Placement");
+  add_devices(app, parsed);
+  app.add_option("--split", parsed.split,
+                 "Stages by hand instead of the planner's: layers first:last@device, as in "
+                 "0:15@cpu-a,15:30@vulkan0")
+      ->type_name("STAGES");
+  add_size(app, parsed);
 }
 
 void add_sampling(CLI::App& app, RunCommand& run) {
@@ -195,9 +200,22 @@ void add_models(CLI::App& root, Parsed& parsed) {
       ->check(hex_digest());
   import->footer(help_text::kModels);
   add("list", "List the models of the library", ModelsCommand::Action::kList);
-  const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 3> named{
-      {{"show", "Say what a model is and what it needs", ModelsCommand::Action::kShow},
-       {"verify", "Read every byte again and compare with its digest",
+  auto* show = add("show", "Say what a model is and what it needs", ModelsCommand::Action::kShow);
+  show->add_option("MODEL", parsed.models.name, kModelHelp)->required();
+  show->add_flag("--tensors", parsed.models.tensors, "List every tensor: type, shape, bytes");
+  show->add_option("--diff", parsed.models.diff,
+                   "Say what of metadata and tensors differs from this model instead")
+      ->type_name("MODEL");
+  show->footer(help_text::kShow);
+  auto* check = add("check", "Say whether and how a model fits the devices here",
+                    ModelsCommand::Action::kCheck);
+  check->add_option("MODEL", parsed.models.name, kModelHelp)->required();
+  check->option_defaults()->group("Placement");
+  add_devices(*check, parsed);
+  add_size(*check, parsed);
+  check->footer(help_text::kCheck);
+  const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 2> named{
+      {{"verify", "Read every byte again and compare with its digest",
         ModelsCommand::Action::kVerify},
        {"rm", "Remove a model", ModelsCommand::Action::kRemove}}};
   for (const auto& [name, help, action] : named) {

@@ -87,7 +87,7 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   if (name == "bench") placed(std::move(parsed.bench));
   if (name == "devices") line.command = DevicesCommand{placement.devices};
   if (name == "doctor") line.command = DoctorCommand{placement.devices, std::move(parsed.policy)};
-  if (name == "models") line.command = std::move(parsed.models);
+  if (name == "models") placed(std::move(parsed.models));
   if (name == "completion") line.command = std::move(parsed.completion);
   return line;
 }

@@ -75,11 +75,14 @@ struct DoctorCommand {
   PolicyOptions policy;
 };
 struct ModelsCommand {
-  enum class Action : std::uint8_t { kImport, kList, kShow, kVerify, kRemove };
+  enum class Action : std::uint8_t { kImport, kList, kShow, kCheck, kVerify, kRemove };
   Action action = Action::kList;
   std::filesystem::path file;  // import
-  std::string name;            // all but list
+  std::string name;            // all but list; show, check: or a path
   std::string sha256;          // import: must match
+  bool tensors = false;        // show: each of them
+  std::string diff;            // show: what differs from this model; empty: none
+  PlacementOptions placement;  // check
 };
 struct CompletionCommand {
   std::string shell;

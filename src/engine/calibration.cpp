@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "device/device_selection.h"
-#include "engine/calibration_cache.h"
 #include "engine/stage_timer.h"
 #include "model/memory_estimator.h"
 #include "placement/speed_fit.h"
@@ -244,11 +243,15 @@ Result<DeviceBudget> Calibrator::find_or_measure(const Device& device, Bytes fre
   return budget;
 }
 
+}  // namespace
+
+CalibrationCache calibration_cache(const std::filesystem::path& cache_folder) {
+  return {cache_folder, library_version()};
+}
+
 bool is_last_resort(const Device& device) {
   return !device.named && is_software_renderer(device.name);
 }
-
-}  // namespace
 
 std::vector<Bytes> plannable_memory(std::span<const Device> devices) {
   Bytes budgeted = 0;
@@ -288,7 +291,7 @@ Result<Measurements> calibrate(const GgufFile& file, const ModelProfile& profile
                                const CalibrationNote& note, MemoryLedger* ledger,
                                const BeforeWork& before_work) {
   Calibrator calibrator(file, profile, digest, factory, slices, clock, ledger, before_work);
-  const CalibrationCache cache(cache_folder, library_version());
+  const CalibrationCache cache = calibration_cache(cache_folder);
   const std::vector<Bytes> memory = plannable_memory(devices);
   const std::vector<Bytes> whole = whole_memory(devices);
   const bool only_last_resorts = std::ranges::all_of(devices, is_last_resort);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "engine/calibration_cache.h"
 #include "model/gguf_file.h"
 #include "model/model_profile.h"
 #include "model/slice_cache.h"
@@ -51,6 +52,12 @@ Result<Measurements> calibrate(
     std::span<const Device> devices, StageFactory& factory, SliceCache& slices,
     const std::filesystem::path& cache_folder, const Clock& clock, const CalibrationNote& note,
     MemoryLedger* ledger = nullptr, const BeforeWork& before_work = [] { return true; });
+
+// The speeds kept in `cache_folder` that hold for the libraries of this program.
+CalibrationCache calibration_cache(const std::filesystem::path& cache_folder);
+
+// A renderer in software that nobody named: planned on only where there is nothing else.
+bool is_last_resort(const Device& device);
 
 // What may be planned on each device: its budget, at most what is free. CPU devices without a
 // budget share what is free evenly; unknown memory is no bound.

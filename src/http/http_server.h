@@ -11,6 +11,7 @@
 #include "obs/metrics.h"
 #include "resource/policy_store.h"
 #include "resource/rate_gate.h"
+#include "service/compatibility_service.h"
 #include "service/completion_service.h"
 #include "service/resource_service.h"
 #include "service/status_service.h"
@@ -45,6 +46,7 @@ struct HttpServices {
   PolicyStore* policies = nullptr;
   RateGate* gate = nullptr;  // of min_request_interval_ms
   const ResourceService* resources = nullptr;
+  const CompatibilityService* compatibility = nullptr;
   Metrics* metrics = nullptr;
 };
 

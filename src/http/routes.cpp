@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/nearest.h"
 #include "http/admin_request.h"
+#include "http/compatibility_json.h"
 #include "http/resources_json.h"
 #include "http/status_json.h"
 #include "obs/log.h"
@@ -19,6 +21,9 @@ namespace {
 
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kModelPrefix = "/v1/models/";
+constexpr std::string_view kCheckPrefix = "/admin/v1/models/";
+constexpr std::string_view kCheckEnd = "/compatibility";
+constexpr std::string_view kCheckPath = "/admin/v1/models/{name}/compatibility";
 constexpr std::size_t kAsideQueue = 64;
 
 std::string metrics_text(const HttpServices& services) {
@@ -54,6 +59,22 @@ std::string asker(const Exchange& exchange) {
   return exchange.request()->peerAddr().toIpPort() + " request " + exchange.request_id();
 }
 
+// The name in a path of kCheckPath's form.
+std::optional<std::string> checked_model(std::string_view path) {
+  if (!path.starts_with(kCheckPrefix) || !path.ends_with(kCheckEnd)) return std::nullopt;
+  if (path.size() <= kCheckPrefix.size() + kCheckEnd.size()) return std::nullopt;
+  path.remove_prefix(kCheckPrefix.size());
+  path.remove_suffix(kCheckEnd.size());
+  return std::string(path);
+}
+
+Result<CheckOptions> check_question(const drogon::HttpRequestPtr& request) {
+  const auto& parameters = request->getParameters();
+  const std::vector<std::pair<std::string, std::string>> words(parameters.begin(),
+                                                               parameters.end());
+  return parse_check_question(words);
+}
+
 Result<PauseQuestion> pause_question(const drogon::HttpRequestPtr& request) {
   GOGRID_RETURN_IF_ERROR(check_is_json(request));
   return parse_pause_request(request->body());
@@ -62,7 +83,7 @@ Result<PauseQuestion> pause_question(const drogon::HttpRequestPtr& request) {
 }  // namespace
 
 struct Routes::Route {
-  std::string_view path;  // the last one's is a prefix
+  std::string_view path;  // the last one's is a prefix; kCheckPath has a name in it
   drogon::HttpMethod method;
   void (Routes::*serve)(const std::shared_ptr<Exchange>&);
 };
@@ -107,7 +128,7 @@ void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback&
 }
 
 void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
-  static constexpr std::array<Route, 14> kTable{
+  static constexpr std::array<Route, 15> kTable{
       {{"/v1/chat/completions", drogon::Post, &Routes::chat},
        {"/v1/completions", drogon::Post, &Routes::text},
        {"/v1/models", drogon::Get, &Routes::models},
@@ -121,10 +142,12 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
        {"/admin/v1/policy", drogon::Get, &Routes::policy},
        {"/admin/v1/policy", drogon::Patch, &Routes::change_policy},
        {"/admin/v1/policy", drogon::Delete, &Routes::reset_policy},
+       {kCheckPath, drogon::Get, &Routes::compatibility},
        {kModelPrefix, drogon::Get, &Routes::model}}};
   const std::string& path = request->path();
   auto found = std::ranges::find(kTable, path, &Route::path);
   if (found == kTable.end() && path.starts_with(kModelPrefix)) found = kTable.end() - 1;
+  if (checked_model(path)) found = std::ranges::find(kTable, kCheckPath, &Route::path);
   if (found == kTable.end()) {
     std::vector<std::string> paths;
     for (const Route& route : kTable) paths.emplace_back(route.path);
@@ -232,6 +255,17 @@ void Routes::change(const std::shared_ptr<Exchange>& exchange, const PolicyChang
 void Routes::resources(const std::shared_ptr<Exchange>& exchange) {
   aside(exchange,
         [this, exchange] { exchange->reply(resources_json(services_.resources->report())); });
+}
+
+void Routes::compatibility(const std::shared_ptr<Exchange>& exchange) {
+  aside(exchange, [this, exchange] {
+    const auto options = check_question(exchange->request());
+    if (!options) return exchange->refuse(options.error());
+    const std::string name = *checked_model(exchange->request()->path());
+    const auto report = services_.compatibility->check(name, *options);
+    if (!report) return exchange->refuse(report.error());
+    exchange->reply(compatibility_json(*report));
+  });
 }
 
 // Not on the connections' thread; `work` answers.

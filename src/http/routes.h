@@ -53,6 +53,7 @@ class Routes {
   void reset_policy(const std::shared_ptr<Exchange>& exchange);
   void change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change);
   void resources(const std::shared_ptr<Exchange>& exchange);
+  void compatibility(const std::shared_ptr<Exchange>& exchange);
   void aside(const std::shared_ptr<Exchange>& exchange, std::function<void()> work);
 
   const HttpServices services_;

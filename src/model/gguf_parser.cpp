@@ -1,7 +1,5 @@
 #include "model/gguf_parser.h"
 
-#include <ggml.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -10,6 +8,8 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+
+#include "model/weight_types.h"
 
 namespace gogrid {
 namespace {
@@ -402,21 +402,18 @@ Status Parser::read_shape(GgufTensor& tensor, const Where& where) {
 
 // Exact bytes of the tensor, from its type and shape.
 Status Parser::size_tensor(GgufTensor& tensor, const Where& where) {
-  // Only now may ggml be asked: it indexes a table with the number.
-  const ggml_type_traits* type = tensor.type < GGML_TYPE_COUNT
-                                     ? ggml_get_type_traits(static_cast<ggml_type>(tensor.type))
-                                     : nullptr;
-  if (type == nullptr || type->blck_size <= 0 || type->type_size == 0) {
+  const auto type = find_weight_type(tensor.type);
+  if (!type) {
     return unsupported(std::format("{}: expected a tensor type that this build knows: {}",
-                                   where.text(), tensor.type));
+                                   where.text(), why_no_type(tensor.type)));
   }
-  tensor.type_name = type->type_name;
-  if (tensor.type == GGML_TYPE_Q8_1 || tensor.type == GGML_TYPE_Q8_K) {
+  tensor.type_name = type->name;
+  if (type->intermediate) {
     return unsupported(
         std::format("{}: expected a type for weights: {} is for intermediate results", where.text(),
                     tensor.type_name));
   }
-  const auto block = static_cast<std::uint64_t>(type->blck_size);
+  const std::uint64_t block = type->block;
   if (tensor.shape[0] % block != 0) {
     return corrupt(std::format("{}: expected rows of a multiple of {} elements for {}: {}",
                                where.text(), block, tensor.type_name, tensor.shape[0]));
@@ -425,7 +422,7 @@ Status Parser::size_tensor(GgufTensor& tensor, const Where& where) {
   for (const std::uint64_t dimension : tensor.shape) {
     if (elements) elements = checked_mul(*elements, dimension);
   }
-  const auto size = elements ? checked_mul(*elements / block, type->type_size) : std::nullopt;
+  const auto size = elements ? checked_mul(*elements / block, type->block_bytes) : std::nullopt;
   // ggml counts in signed 64 bits.
   if (!size || std::max(*elements, *size) > std::numeric_limits<std::int64_t>::max()) {
     return corrupt(where.text() + ": expected a size that fits into 63 bits");

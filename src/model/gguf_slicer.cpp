@@ -13,6 +13,7 @@
 
 #include "base/files.h"
 #include "model/gguf_encoder.h"
+#include "model/split_file.h"
 
 namespace gogrid {
 namespace {
@@ -112,13 +113,10 @@ Status Slicer::plan() {
 }
 
 Status Slicer::check_source() {
+  GOGRID_RETURN_IF_ERROR(check_is_whole(source_, "gguf_slicer"));
   const auto arch = source_.string_of("general.architecture");
   if (!arch) return refuse(ErrorCode::kCorrupt, "expected the key general.architecture: absent");
   arch_ = *arch;
-  if (source_.unsigned_of("split.count").value_or(1) > 1) {
-    return refuse(ErrorCode::kUnsupported,
-                  "expected a whole model: this file is one part of several; merge them first");
-  }
   const auto layers = source_.unsigned_of(arch_key("block_count"));
   constexpr std::uint64_t kMostLayers = 1U << 16;
   if (!layers || *layers == 0 || *layers > kMostLayers) {

@@ -7,14 +7,15 @@
 #include <cerrno>
 #include <chrono>
 #include <format>
-#include <map>
 #include <optional>
 #include <set>
 
 #include "base/files.h"
 #include "base/nearest.h"
 #include "model/gguf_file.h"
+#include "model/model_description.h"
 #include "model/model_manifest.h"
+#include "model/split_file.h"
 #include "obs/log.h"
 
 namespace gogrid {
@@ -32,30 +33,13 @@ bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
-// The type that most bytes of the matrices have.
-std::string quantization_of(const GgufFile& file) {
-  std::map<std::string_view, Bytes> bytes_by_type;
-  for (const GgufTensor& tensor : file.tensors()) {
-    if (tensor.n_dims > 1) bytes_by_type[tensor.type_name] += tensor.size;
-  }
-  if (bytes_by_type.empty()) return "unknown";
-  return std::string(std::ranges::max_element(bytes_by_type, {}, [](const auto& entry) {
-                       return entry.second;
-                     })->first);
-}
-
 Result<ModelEntry> describe(const GgufFile& file, std::string_view name) {
+  GOGRID_RETURN_IF_ERROR(check_is_whole(file, "model_library"));
   const auto architecture = file.string_of("general.architecture");
   if (!architecture) {
     return fail(ErrorCode::kCorrupt, std::format("[model_library] {}: expected the key "
                                                  "general.architecture: absent",
                                                  file.path().string()));
-  }
-  if (file.unsigned_of("split.count").value_or(1) > 1) {
-    return fail(ErrorCode::kUnsupported,
-                std::format("[model_library] {}: expected a whole model: this file is one part of "
-                            "several; merge them first",
-                            file.path().string()));
   }
   ModelEntry entry;
   entry.name = name;

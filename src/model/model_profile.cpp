@@ -9,7 +9,8 @@
 #include <string_view>
 
 #include "model/architectures.h"
-#include "model/compatibility.h"
+#include "model/llama_assumptions.h"
+#include "model/split_file.h"
 
 namespace gogrid {
 namespace {
@@ -81,7 +82,7 @@ class ProfileReader {
 
 Result<ModelProfile> ProfileReader::read() {
   GOGRID_RETURN_IF_ERROR(read_names());
-  GOGRID_RETURN_IF_ERROR(check_compatible(file_));
+  GOGRID_RETURN_IF_ERROR(check_assumptions(file_));
   GOGRID_RETURN_IF_ERROR(read_shape());
   GOGRID_RETURN_IF_ERROR(read_vocabulary());
   GOGRID_RETURN_IF_ERROR(read_weights());
@@ -93,15 +94,13 @@ Result<ModelProfile> ProfileReader::read() {
 }
 
 Status ProfileReader::read_names() {
+  // Before anything else: parts but the first have no other metadata.
+  GOGRID_RETURN_IF_ERROR(check_is_whole(file_, "model_profile"));
   const auto name = file_.string_of("general.architecture");
   if (!name || name->empty()) {
     return refuse(ErrorCode::kCorrupt, "the key general.architecture: absent");
   }
   profile_.architecture = *name;
-  if (file_.unsigned_of("split.count").value_or(1) > 1) {
-    return refuse(ErrorCode::kUnsupported,
-                  "a whole model: this file is one part of several; merge them first");
-  }
   architecture_ = find_architecture(*name);
   if (architecture_ != nullptr && architecture_->use == ArchitectureUse::kNoText) {
     return refuse(ErrorCode::kUnsupported,

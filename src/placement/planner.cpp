@@ -7,6 +7,7 @@
 #include "base/nearest.h"
 #include "placement/cost_model.h"
 #include "placement/cut_search.h"
+#include "placement/fit_search.h"
 
 namespace gogrid {
 namespace {
@@ -82,37 +83,19 @@ Plan to_plan(const ModelProfile& profile, const PlanQuestion& question,
 
 // --- what does not fit
 
-// The largest value below `limit` for which `fits(value)`; 0 when none. `fits` is monotone.
-template <class Fits>
-std::uint32_t largest(std::uint32_t limit, const Fits& fits) {
-  std::uint32_t low = 0;
-  std::uint32_t high = limit;  // does not fit
-  while (low + 1 < high) {
-    const std::uint32_t middle = low + (high - low) / 2;
-    (fits(middle) ? low : high) = middle;
-  }
-  return low;
-}
-
 std::string what_would_fit(const ModelProfile& profile, std::span<const DeviceBudget> devices,
                            const PlanQuestion& question) {
-  const auto fits = [&](std::uint32_t context, std::uint32_t parallel) {
-    PlanQuestion smaller = question;
-    smaller.context = context;
-    smaller.parallel = parallel;
-    return CutSearch(profile, devices, smaller).fits();
-  };
-  const std::uint32_t context = largest(
-      question.context, [&](std::uint32_t value) { return fits(value, question.parallel); });
-  const std::uint32_t parallel = largest(
-      question.parallel, [&](std::uint32_t value) { return fits(question.context, value); });
+  const std::uint32_t context = largest_context(profile, devices, question, question.context - 1);
+  const std::uint32_t parallel =
+      largest_parallel(profile, devices, question, question.parallel - 1);
   if (context != 0 && parallel != 0) {
     return std::format("a context of {} fits, or {} sequences", context, parallel);
   }
   if (context != 0) return std::format("a context of {} fits", context);
   if (parallel != 0) return std::format("{} sequences fit", parallel);
-  const std::uint32_t alone =
-      largest(question.context, [&](std::uint32_t value) { return fits(value, 1); });
+  PlanQuestion one = question;
+  one.parallel = 1;
+  const std::uint32_t alone = largest_context(profile, devices, one, question.context - 1);
   if (alone != 0) return std::format("one sequence of {} tokens fits", alone);
   return "no context fits";
 }
@@ -323,6 +306,18 @@ Status check_memory(const ModelProfile& profile, const PlanQuestion& question,
 }
 
 }  // namespace
+
+PlanQuestion question_for(std::string_view model, const ModelProfile& profile,
+                          std::optional<std::uint32_t> context,
+                          std::optional<std::uint32_t> parallel) {
+  PlanQuestion question;
+  question.model = model;
+  const std::uint32_t usual = question.context;
+  const std::uint32_t trained = profile.context_length == 0 ? usual : profile.context_length;
+  question.context = context.value_or(std::min(usual, trained));
+  question.parallel = parallel.value_or(question.parallel);
+  return question;
+}
 
 Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,
                          const PlanQuestion& question) {

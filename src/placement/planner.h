@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -41,6 +42,12 @@ struct PlanQuestion {
   bool flash_attention = true;
   double hop_ms = 0.05;  // handing a step from stage to stage
 };
+
+// What is asked where nobody says more: 4096 tokens, or what the model was trained for if that is
+// less, and four sequences.
+PlanQuestion question_for(std::string_view model, const ModelProfile& profile,
+                          std::optional<std::uint32_t> context,
+                          std::optional<std::uint32_t> parallel);
 
 // kDoesNotFit: what is short by how much, and the largest context and parallel that would fit.
 Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,

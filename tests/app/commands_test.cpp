@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "device/device_registry.h"
+#include "engine/calibration.h"
 #include "resource/policy_store.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
@@ -221,6 +223,109 @@ TEST_F(Commands, AModelGoesThroughTheLibrary) {
   EXPECT_EQ(json({"plan", "mine", "--json", "--context", "256"})["model"], "mine");
   EXPECT_EQ(json({"models", "rm", "mine", "--json"})["removed"], true);
   EXPECT_EQ(gogrid({"models", "show", "mine"}).status, 2);
+}
+
+TEST_F(Commands, AModelIsShownByPathAsByNameAndEveryTensorWhereAsked) {
+  const Json shown = json({"models", "show", model(), "--json"});
+  EXPECT_EQ(shown["name"], "tiny");
+  EXPECT_EQ(shown["digest"], nullptr);  // nobody has read all of it
+  EXPECT_EQ(shown["layers"], 4);
+  EXPECT_EQ(shown["allowed_cuts"], Json({1, 2, 3}));
+  EXPECT_EQ(shown["cannot_run_why"], nullptr);
+  EXPECT_GT(shown["parameters"], 0);
+  EXPECT_EQ(shown["bits_per_weight"], 32.0);
+  EXPECT_FALSE(shown.contains("tensors"));
+  const Json tensors = json({"models", "show", model(), "--json", "--tensors"})["tensors"];
+  const auto head =
+      std::ranges::find(tensors, "output.weight", [](const Json& t) { return t["name"]; });
+  ASSERT_NE(head, tensors.end());
+  EXPECT_EQ((*head)["type"], "f32");
+  EXPECT_EQ((*head)["shape"][0], 128);
+  const Outcome text = gogrid({"models", "show", model(), "--tensors"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_THAT(text.out, AllOf(HasSubstr("before layer 1, 2, 3"), HasSubstr("32.00 bits a weight"),
+                              HasSubstr("blk.3.ffn_down.weight")));
+}
+
+TEST_F(Commands, TwoModelsAreShownByWhatDiffers) {
+  const std::string other = folder_ / "other.gguf";
+  write_tiny_model(other, {.n_layers = 3, .weights = TinyWeights::kQ8_0});
+  const Json difference = json({"models", "show", model(), "--diff", other, "--json"});
+  EXPECT_EQ(difference["metadata"],
+            Json::array({{{"name", "llama.block_count"}, {"left", "4"}, {"right", "3"}}}));
+  const Json& tensors = difference["tensors"];
+  const auto gone =
+      std::ranges::find(tensors, "blk.3.attn_q.weight", [](const Json& t) { return t["name"]; });
+  ASSERT_NE(gone, tensors.end());
+  EXPECT_EQ((*gone)["left"], "f32 128x128, 65536 bytes");
+  EXPECT_EQ((*gone)["right"], "absent");
+  const Outcome same = gogrid({"models", "show", model(), "--diff", model()});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_THAT(same.out, HasSubstr("tensors: the same"));
+}
+
+TEST_F(Commands, AModelIsCheckedAgainstDevicesWithoutMeasuring) {
+  const std::vector<std::string> check{"models", "check",     model(), "--json",     "--device",
+                                       "cpu0",   "--context", "256",   "--parallel", "2"};
+  const Json report = json(check);
+  EXPECT_EQ(report["model"], "tiny");
+  EXPECT_EQ(report["context"], 256);
+  EXPECT_EQ(report["runs"], true);
+  ASSERT_EQ(report["verdicts"].size(), 1u);
+  const Json verdict = report["verdicts"][0];
+  EXPECT_EQ(verdict["devices"], Json({"cpu0"}));
+  EXPECT_EQ(verdict["fits"], true);
+  EXPECT_EQ(verdict["short_bytes"], 0);
+  EXPECT_EQ(verdict["max_context"], 1024);  // what it was trained for
+  EXPECT_EQ(verdict["predicted"]["decode_tokens_per_s"], nullptr);
+  EXPECT_EQ(report["would_fit"], Json::array());
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ / "data" / "measurements"));
+}
+
+TEST_F(Commands, ACheckKnowsTheSpeedOfDevicesThatWereMeasured) {
+  const std::string digest =
+      json({"models", "import", model(), "--name", "mine", "--json"})["digest"];
+  const std::vector<std::string> check{"models", "check", "mine", "--json", "--device", "cpu0"};
+  EXPECT_EQ(json(check)["verdicts"][0]["predicted"]["decode_tokens_per_s"], nullptr);
+  const SteadyClock clock;
+  const std::vector<DeviceSpec> specs{parse_device_spec("cpu0").value()};
+  const Device device = DeviceRegistry::detect(specs, clock).value().find("cpu0").value();
+  const DeviceBudget measured{.id = "cpu0", .layer_read_ms = 1};
+  ASSERT_TRUE(calibration_cache(folder_ / "data" / "measurements")
+                  .keep(digest.substr(std::string_view("sha256:").size()), device, measured));
+  // Four layers at a millisecond each, four sequences.
+  EXPECT_NEAR(json(check)["verdicts"][0]["predicted"]["decode_tokens_per_s"], 1000.0, 1.0);
+}
+
+TEST_F(Commands, ACheckOfWhatCanNeverRunHereIsStatusThreeWithTheReport) {
+  const Outcome outcome =
+      gogrid({"models", "check", model(), "--json", "--device", "cpu0:memory=64KiB"});
+  EXPECT_EQ(outcome.status, 3) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("short by"));
+  const Json report = Json::parse(outcome.out);
+  EXPECT_EQ(report["runs"], false);
+  EXPECT_GT(report["verdicts"][0]["short_bytes"], 0);
+  const Outcome text = gogrid({"models", "check", model(), "--device", "cpu0:memory=64KiB"});
+  EXPECT_EQ(text.status, 3);
+  EXPECT_THAT(text.out, HasSubstr("tiny cannot run here"));
+}
+
+TEST_F(Commands, WhatDoesNotFitAsItIsIsToldInWhichTypeItWould) {
+  write_tiny_model(model(),
+                   {.n_embd = 512, .n_heads = 8, .n_ff = 1536, .weights = TinyWeights::kF16});
+  // 27 MiB of weights, and 11 of all else; 70 % of these 32 MiB may be used.
+  const std::vector<std::string> placement{"--device", "cpu0:memory=32MiB", "--context",
+                                           "256",      "--parallel",        "1"};
+  std::vector<std::string> check{"models", "check", model(), "--json"};
+  check.insert(check.end(), placement.begin(), placement.end());
+  const Outcome outcome = gogrid(check);
+  ASSERT_EQ(outcome.status, 3) << outcome.err << outcome.out;
+  const Json report = Json::parse(outcome.out);
+  ASSERT_FALSE(report["would_fit"].empty()) << outcome.out;
+  const std::string type = report["would_fit"][0]["type"];
+  std::vector<std::string> plan{"plan", model()};
+  plan.insert(plan.end(), placement.begin(), placement.end());
+  EXPECT_THAT(gogrid(plan).err, HasSubstr("as " + type));
 }
 
 TEST_F(Commands, ADamagedFileIsRefusedAsFailedNotAsWrongUsage) {

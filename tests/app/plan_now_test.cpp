@@ -43,7 +43,7 @@ class PlanNow : public ::testing::Test {
     budget.head_read_ms = budget.head_row_ms = budget.call_ms = 1;
     prepared_.budgets.push_back(budget);
   }
-  Result<Plan> plan(const std::vector<DeviceRoom>& rooms) const {
+  Result<Plan> plan(const std::vector<PhysicalMemory>& rooms) const {
     return plan_within(prepared_, rooms, ledger_);
   }
 

@@ -180,7 +180,17 @@ TEST(Models, ImportTakesAFileANameAndADigest) {
 TEST(Models, EachActionHasItsName) {
   using Action = ModelsCommand::Action;
   EXPECT_EQ(command<ModelsCommand>({"models", "list"}).action, Action::kList);
-  EXPECT_EQ(command<ModelsCommand>({"models", "show", "m"}).action, Action::kShow);
+  const auto show = command<ModelsCommand>({"models", "show", "./m.gguf", "--tensors"});
+  EXPECT_EQ(show.action, Action::kShow);
+  EXPECT_EQ(show.name, "./m.gguf");
+  EXPECT_TRUE(show.tensors);
+  EXPECT_EQ(command<ModelsCommand>({"models", "show", "a", "--diff", "b"}).diff, "b");
+  const auto check = command<ModelsCommand>({"models", "check", "m", "--device", "cpu0:memory=1GiB",
+                                             "--context", "64", "--parallel", "2"});
+  EXPECT_EQ(check.action, Action::kCheck);
+  EXPECT_EQ(check.placement.devices.at(0).memory, kGiB);
+  EXPECT_EQ(check.placement.context, 64U);
+  EXPECT_EQ(check.placement.parallel, 2U);
   EXPECT_EQ(command<ModelsCommand>({"models", "verify", "m"}).action, Action::kVerify);
   const auto remove = command<ModelsCommand>({"models", "rm", "m"});
   EXPECT_EQ(remove.action, Action::kRemove);
@@ -216,6 +226,7 @@ TEST(Common, JsonIsOnEveryCommandThatPrints) {
                                              {"models", "list"},
                                              {"models", "import", "f"},
                                              {"models", "show", "m"},
+                                             {"models", "check", "m"},
                                              {"models", "verify", "m"},
                                              {"models", "rm", "m"}}) {
     std::vector<const char*> arguments = words;

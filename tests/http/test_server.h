@@ -19,6 +19,7 @@
 #include "http/http_server.h"
 #include "support/eventually.h"
 #include "support/temporary_folder.h"
+#include "support/tiny_gguf.h"
 
 namespace gogrid::testing {
 
@@ -72,6 +73,8 @@ class TestServer {
         governor_(clock_, &metrics),
         status_(devices_, engines_, governor_, clock_) {
     std::ofstream(folder() / "secret.txt") << "secret";
+    write_tiny_model(state.path() / "tiny.gguf");
+    for (const Device& device : devices_.devices()) ledger_.set_cap(device.id, kGiB);
     std::filesystem::current_path(folder());
     (void)engines_.add("broken", [](const LoadProgress&, std::stop_token) {
       return Result<std::unique_ptr<TextEngine>>(fail(ErrorCode::kCorrupt, "no such luck"));
@@ -85,6 +88,7 @@ class TestServer {
                                   .policies = policies.get(),
                                   .gate = &gate,
                                   .resources = &resources_,
+                                  .compatibility = &compatibility_,
                                   .metrics = &metrics};
       const auto status = HttpServer::run(small_options(), services,
                                           [&](std::uint16_t port) { listening.set_value(port); });
@@ -104,6 +108,17 @@ class TestServer {
   StatusService status_;
   const ResourceService resources_{
       {.policies = policies.get(), .engines = &engines_, .gate = &gate}};
+  MemoryLedger ledger_;  // for what is checked; 1 GiB of each device
+  // Of one model, "tiny".
+  const CompatibilityService compatibility_{
+      {.find = [this](std::string_view name) -> Result<CheckedModel> {
+         if (name != "tiny") return fail(ErrorCode::kNotFound, "no such model", "model");
+         return CheckedModel{"tiny", state.path() / "tiny.gguf", ""};
+       },
+       .devices = [this] { return devices_.devices(); },
+       .ledger = &ledger_,
+       .measurements = state.path(),
+       .slices = state.path()}};
   std::uint16_t port_ = 0;
   bool ended_well_ = false;
   std::jthread thread_;

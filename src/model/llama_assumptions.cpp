@@ -1,4 +1,4 @@
-#include "model/compatibility.h"
+#include "model/llama_assumptions.h"
 
 #include <ggml.h>
 
@@ -38,7 +38,7 @@ constexpr auto kElementwiseEnds = std::to_array<std::string_view>(
     {".bias", ".ssm_a", ".ssm_d", ".ssm_conv1d.weight", ".shortconv.conv.weight"});
 
 std::unexpected<Error> refuse(ErrorCode code, const std::string& what) {
-  return fail(code, "[compatibility] " + what);
+  return fail(code, "[llama_assumptions] " + what);
 }
 
 bool is_elementwise(const GgufTensor& tensor) {
@@ -288,6 +288,6 @@ Status Checker::check_bytes(std::span<const std::string_view> sorted_tokens) con
 
 }  // namespace
 
-Status check_compatible(const GgufFile& file) { return Checker(file).check(); }
+Status check_assumptions(const GgufFile& file) { return Checker(file).check(); }
 
 }  // namespace gogrid

@@ -1,6 +1,6 @@
 // Each of these files was seen to end the process inside libllama or ggml (abort, segmentation
 // fault, endless loop) when it was loaded unchecked.
-#include "model/compatibility.h"
+#include "model/llama_assumptions.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -61,7 +61,7 @@ class File {
     const std::string bytes = builder_.build();
     const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "toy");
     if (!file) return "unreadable: " + file.error().message;
-    const Status status = check_compatible(*file);
+    const Status status = check_assumptions(*file);
     return status ? std::string() : status.error().message;
   }
 
@@ -70,9 +70,9 @@ class File {
   GgufBuilder builder_;
 };
 
-TEST(Compatibility, AcceptsWhatIsInOrder) { EXPECT_EQ(File().complaint(), ""); }
+TEST(LlamaAssumptions, AcceptsWhatIsInOrder) { EXPECT_EQ(File().complaint(), ""); }
 
-TEST(Compatibility, AcceptsEveryArchitectureOfTheTinyModels) {
+TEST(LlamaAssumptions, AcceptsEveryArchitectureOfTheTinyModels) {
   const TemporaryFolder folder;
   for (const std::string& architecture : testing::tiny_architectures()) {
     testing::TinyModel tiny;
@@ -83,12 +83,12 @@ TEST(Compatibility, AcceptsEveryArchitectureOfTheTinyModels) {
     testing::write_tiny_model(folder / "tiny.gguf", tiny);
     const auto file = GgufFile::open(folder / "tiny.gguf");
     ASSERT_TRUE(file);
-    const Status status = check_compatible(*file);
+    const Status status = check_assumptions(*file);
     EXPECT_TRUE(status) << architecture << ": " << status.error().message;
   }
 }
 
-TEST(Compatibility, WantsWeightsThatHaveKernels) {
+TEST(LlamaAssumptions, WantsWeightsThatHaveKernels) {
   constexpr std::uint32_t kI32 = 26;
   constexpr std::uint32_t kF64 = 28;
   constexpr std::uint32_t kBf16 = 30;
@@ -100,7 +100,7 @@ TEST(Compatibility, WantsWeightsThatHaveKernels) {
   EXPECT_EQ(File().tensor("output.weight", {32, 2}, GgufBuilder::kTensorQ4_0, 36).complaint(), "");
 }
 
-TEST(Compatibility, WantsPlainFloatsWhereElementsAreMultiplied) {
+TEST(LlamaAssumptions, WantsPlainFloatsWhereElementsAreMultiplied) {
   const auto q4 = GgufBuilder::kTensorQ4_0;
   const auto f16 = GgufBuilder::kTensorF16;
   EXPECT_THAT(File().tensor("blk.1.attn_norm.weight", {32}, q4, 18).complaint(),
@@ -113,7 +113,7 @@ TEST(Compatibility, WantsPlainFloatsWhereElementsAreMultiplied) {
               HasSubstr("f16"));
 }
 
-TEST(Compatibility, LetsMatricesWithAlikeNamesBeQuantized) {
+TEST(LlamaAssumptions, LetsMatricesWithAlikeNamesBeQuantized) {
   const auto q4 = GgufBuilder::kTensorQ4_0;
   for (const char* name : {"blk.1.ssm_alpha.weight", "blk.1.ssm_dt.weight", "blk.1.ssm_in.weight",
                            "blk.1.shortconv.in_proj.weight"}) {
@@ -124,7 +124,7 @@ TEST(Compatibility, LetsMatricesWithAlikeNamesBeQuantized) {
               HasSubstr("q4_0"));
 }
 
-TEST(Compatibility, WantsNumbersToBeNumbers) {
+TEST(LlamaAssumptions, WantsNumbersToBeNumbers) {
   EXPECT_THAT(File().real("attention.layer_norm_rms_epsilon", -1).complaint(),
               HasSubstr("layer_norm_rms_epsilon from 0 to 1: -1"));
   EXPECT_THAT(File().real("attention.layer_norm_rms_epsilon", NAN).complaint(), HasSubstr("nan"));
@@ -134,7 +134,7 @@ TEST(Compatibility, WantsNumbersToBeNumbers) {
   EXPECT_EQ(File().real("attention.max_alibi_bias", -8).complaint(), "");
 }
 
-TEST(Compatibility, WantsRotaryPositionsThatFitTheHead) {
+TEST(LlamaAssumptions, WantsRotaryPositionsThatFitTheHead) {
   for (const std::uint32_t turned : {0U, 1U, 3U, 7U, 9U, 10U, 0xFFFFFFFFU}) {
     EXPECT_THAT(File("gemma3").number("rope.dimension_count", turned).complaint(),
                 HasSubstr("even, and from 2 to the width of a head (8)"))
@@ -152,7 +152,7 @@ TEST(Compatibility, WantsRotaryPositionsThatFitTheHead) {
   EXPECT_EQ(hybrid.complaint(), "") << "no positions at all";
 }
 
-TEST(Compatibility, WantsKeysAsWideAsValuesWhereTheGraphDoes) {
+TEST(LlamaAssumptions, WantsKeysAsWideAsValuesWhereTheGraphDoes) {
   File file("qwen3");
   file.number("attention.key_length", 16).number("attention.value_length", 8);
   EXPECT_THAT(file.complaint(), HasSubstr("values as wide as keys (16): 8"));
@@ -161,7 +161,7 @@ TEST(Compatibility, WantsKeysAsWideAsValuesWhereTheGraphDoes) {
   EXPECT_EQ(other.complaint(), "");
 }
 
-TEST(Compatibility, WantsExpertsThatExist) {
+TEST(LlamaAssumptions, WantsExpertsThatExist) {
   const auto experts = [](std::uint32_t count, std::uint32_t used) {
     return File("qwen3moe")
         .experts()
@@ -179,7 +179,7 @@ TEST(Compatibility, WantsExpertsThatExist) {
   EXPECT_THAT(File("llama").experts().complaint(), HasSubstr("expert_count from 1 to 512: 0"));
 }
 
-TEST(Compatibility, WantsExpertsUsedInEachLayerThatHasSome) {
+TEST(LlamaAssumptions, WantsExpertsUsedInEachLayerThatHasSome) {
   const auto used = [](const std::vector<std::uint32_t>& layers) {
     return File("llama")
         .experts()
@@ -193,7 +193,7 @@ TEST(Compatibility, WantsExpertsUsedInEachLayerThatHasSome) {
   EXPECT_THAT(used({}), HasSubstr("from 1 to the number of experts (8): 0"));
 }
 
-TEST(Compatibility, WantsExpertsInEqualGroups) {
+TEST(LlamaAssumptions, WantsExpertsInEqualGroups) {
   const auto groups = [](std::uint32_t count, std::uint32_t used) {
     return File("llama")
         .number("expert_count", 8)
@@ -210,7 +210,7 @@ TEST(Compatibility, WantsExpertsInEqualGroups) {
   }
 }
 
-TEST(Compatibility, WantsLayersBesideThoseWithASpecialRole) {
+TEST(LlamaAssumptions, WantsLayersBesideThoseWithASpecialRole) {
   EXPECT_EQ(File().number("nextn_predict_layers", 1).complaint(), "");
   EXPECT_THAT(File().number("nextn_predict_layers", 2).complaint(),
               HasSubstr("below the number of layers (2): 2"));
@@ -218,7 +218,7 @@ TEST(Compatibility, WantsLayersBesideThoseWithASpecialRole) {
               HasSubstr("at least 2 below the number of layers (2): 1"));
 }
 
-TEST(Compatibility, WantsAVocabularyThatFitsTogether) {
+TEST(LlamaAssumptions, WantsAVocabularyThatFitsTogether) {
   const auto tokens = [] {
     return File().array("tokenizer.ggml.tokens", GgufBuilder::strings({"a", "", "b", ""}));
   };
@@ -255,7 +255,7 @@ std::vector<std::string> byte_tokens() {
   return tokens;
 }
 
-TEST(Compatibility, WantsATokenForEachByteWhereTextIsSpelledInThem) {
+TEST(LlamaAssumptions, WantsATokenForEachByteWhereTextIsSpelledInThem) {
   const auto spelled = [](const std::vector<std::string>& tokens) {
     return File()
         .text("tokenizer.ggml.model", "llama")
@@ -269,7 +269,7 @@ TEST(Compatibility, WantsATokenForEachByteWhereTextIsSpelledInThem) {
   EXPECT_THAT(spelled(tokens).complaint(), HasSubstr("<0x41> is absent"));
 }
 
-TEST(Compatibility, WantsNoByteTokensBesideWholeWords) {
+TEST(LlamaAssumptions, WantsNoByteTokensBesideWholeWords) {
   const auto words = [](std::int32_t type) {
     return File()
         .text("tokenizer.ggml.model", "bert")
@@ -282,13 +282,13 @@ TEST(Compatibility, WantsNoByteTokensBesideWholeWords) {
   EXPECT_THAT(words(6), HasSubstr("no tokens for bytes"));
 }
 
-TEST(Compatibility, WantsAKnownScalingOfPositions) {
+TEST(LlamaAssumptions, WantsAKnownScalingOfPositions) {
   EXPECT_EQ(File().text("llama.rope.scaling.type", "yarn").complaint(), "");
   EXPECT_THAT(File().text("llama.rope.scaling.type", "x").complaint(),
               HasSubstr("rope.scaling.type one of"));
 }
 
-TEST(Compatibility, IsAskedByWhoeverReadsAProfile) {
+TEST(LlamaAssumptions, IsAskedByWhoeverReadsAProfile) {
   const TemporaryFolder folder;
   testing::TinyModel tiny;
   tiny.architecture = "qwen2";
@@ -303,7 +303,7 @@ TEST(Compatibility, IsAskedByWhoeverReadsAProfile) {
       read_profile(*GgufFile::parse(std::as_bytes(std::span(bytes)), "hostile.gguf"));
   ASSERT_FALSE(profile);
   EXPECT_EQ(profile.error().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(profile.error().message, HasSubstr("[compatibility]"));
+  EXPECT_THAT(profile.error().message, HasSubstr("[llama_assumptions]"));
 }
 
 }  // namespace

@@ -1,0 +1,85 @@
+#include "app/models_check.h"
+
+#include <cstdio>
+#include <format>
+
+#include "app/prepare.h"
+#include "http/compatibility_json.h"
+#include "resource/memory_caps.h"
+#include "resource/policy_store.h"
+#include "service/compatibility_service.h"
+
+namespace gogrid {
+namespace {
+
+CompatibilityService make_service(const Workspace& workspace, const DeviceRegistry& registry,
+                                  const PlacementOptions& placement) {
+  return CompatibilityService(
+      {.find = [&workspace](std::string_view name) -> Result<CheckedModel> {
+         GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.locate(name));
+         return CheckedModel{source.name, source.path, source.digest};
+       },
+       .devices = [&registry, &placement] { return candidates(registry, placement); },
+       .ledger = &process_wide_ledger(),
+       .measurements = workspace.measurements(),
+       .slices = workspace.slices(),
+       .slice_capacity = kSliceCapacity,
+       .usual = {.context = placement.context, .parallel = placement.parallel},
+       .deterministic = placement.deterministic});
+}
+
+std::string names_of(const SetVerdict& verdict) {
+  std::string names;
+  for (const std::string& device : verdict.devices) names += (names.empty() ? "" : " + ") + device;
+  return names;
+}
+
+std::string speed_of(const SetVerdict& verdict) {
+  if (!verdict.predicted) return "unknown";
+  return std::format("{:.1f} tokens/s", verdict.predicted->decode_tokens_per_s);
+}
+
+std::string loss_of(const std::optional<PublishedLoss>& loss) {
+  if (!loss) return "loss unknown";
+  return std::format("perplexity {:+.4f} of {} ({})", loss->added_perplexity, loss->model,
+                     loss->source);
+}
+
+void print(const CompatibilityReport& report) {
+  std::string text = report.model + (report.runs() ? " runs here" : " cannot run here");
+  if (report.context != 0) {
+    text += std::format(" with {} sequences of {} tokens", report.parallel, report.context);
+  }
+  text += "\n";
+  for (const SetVerdict& verdict : report.verdicts) {
+    text += std::format("  {:<24} {:<13} up to {} tokens, or {} sequences; speed {}\n",
+                        names_of(verdict), verdict.fits ? "fits" : "does not fit",
+                        verdict.max_context, verdict.max_parallel, speed_of(verdict));
+    for (const std::string& why : verdict.why) text += "    - " + why + "\n";
+  }
+  if (!report.would_fit.empty()) text += "would fit:\n";
+  for (const FittingType& type : report.would_fit) {
+    text += std::format("  {:<8} {:>10}  {}\n", type.type, format_bytes(type.bytes),
+                        loss_of(type.loss));
+  }
+  std::fputs(text.c_str(), stdout);
+}
+
+}  // namespace
+
+Status check_model(const Workspace& workspace, const ModelsCommand& command, bool json) {
+  const SteadyClock clock;
+  GOGRID_ASSIGN_OR_RETURN(const DeviceRegistry registry,
+                          DeviceRegistry::detect(command.placement.devices, clock));
+  GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry));
+  const CompatibilityService service = make_service(workspace, registry, command.placement);
+  GOGRID_ASSIGN_OR_RETURN(const CompatibilityReport report, service.check(command.name, {}));
+  if (json) {
+    std::printf("%s\n", compatibility_json(report).c_str());
+  } else {
+    print(report);
+  }
+  return report.runs() ? Status() : std::unexpected(*report.never);
+}
+
+}  // namespace gogrid

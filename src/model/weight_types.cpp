@@ -1,0 +1,57 @@
+#include "model/weight_types.h"
+
+#include <ggml.h>
+
+#include <algorithm>
+#include <array>
+#include <format>
+
+namespace gogrid {
+namespace {
+
+// Numbers that were given to a type once: files of that time are still about.
+struct FormerType {
+  std::uint32_t number;
+  std::string_view name;
+};
+constexpr auto kFormer = std::to_array<FormerType>({{4, "q4_2"},
+                                                    {5, "q4_3"},
+                                                    {31, "q4_0_4_4"},
+                                                    {32, "q4_0_4_8"},
+                                                    {33, "q4_0_8_8"},
+                                                    {36, "iq4_nl_4_4"},
+                                                    {37, "iq4_nl_4_8"},
+                                                    {38, "iq4_nl_8_8"}});
+
+}  // namespace
+
+std::optional<WeightType> find_weight_type(std::uint32_t number) {
+  // Only then may ggml be asked: it indexes a table with the number.
+  if (number >= GGML_TYPE_COUNT) return std::nullopt;
+  const ggml_type_traits* traits = ggml_get_type_traits(static_cast<ggml_type>(number));
+  if (traits == nullptr || traits->blck_size <= 0 || traits->type_size == 0) return std::nullopt;
+  return WeightType{.number = number,
+                    .name = traits->type_name,
+                    .block = static_cast<std::uint64_t>(traits->blck_size),
+                    .block_bytes = traits->type_size,
+                    .intermediate = number == GGML_TYPE_Q8_1 || number == GGML_TYPE_Q8_K};
+}
+
+std::optional<WeightType> find_weight_type(std::string_view name) {
+  for (std::uint32_t number = 0; number < GGML_TYPE_COUNT; ++number) {
+    const auto type = find_weight_type(number);
+    if (type && type->name == name) return type;
+  }
+  return std::nullopt;
+}
+
+std::string why_no_type(std::uint32_t number) {
+  const auto* former = std::ranges::find(kFormer, number, &FormerType::number);
+  if (former != kFormer.end()) {
+    return std::format("{} ({}, which ggml reads no longer)", number, former->name);
+  }
+  return std::format("{} (ggml {} knows types up to {})", number, ggml_version(),
+                     GGML_TYPE_COUNT - 1);
+}
+
+}  // namespace gogrid
