@@ -215,7 +215,6 @@ Status FileFetch::accept_part(Slot& slot, const HttpHead& head) {
   if (head.content_length && *head.content_length != came->range.size())
     return lie(std::format("Content-Length {}", *head.content_length));
   slot.answer_end_ = came->range.last;
-  answered_ = true;
   return {};
 }
 
@@ -228,7 +227,6 @@ Status FileFetch::accept_whole(Slot& slot, const HttpHead& head) {
   const bool as_asked = slot.range_ == ByteRange{0, remote_.size};
   slot.ignores_range_ = !as_asked;
   slot.answer_end_ = remote_.size;
-  answered_ = answered_ || as_asked;
   return {};
 }
 
@@ -247,6 +245,7 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
   plan_.came({first, slot.range_.first});
   pace_.came(bytes.size(), clock_.now());
   came_ += bytes.size();
+  answered_ = true;
   return {};
 }
 

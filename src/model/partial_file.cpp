@@ -116,9 +116,7 @@ Status PartialFile::adopt_kept() {
   }
   // The record first: bytes without one are nothing.
   GOGRID_RETURN_IF_ERROR(remove_if_there(state_path_));
-  if (::ftruncate(data_.get(), 0) != 0 ||
-      ::ftruncate(data_.get(), static_cast<off_t>(state_.size)) != 0)
-    return file_error("make room in", data_path_, errno);
+  if (::ftruncate(data_.get(), 0) != 0) return file_error("empty", data_path_, errno);
   return {};
 }
 
@@ -137,6 +135,8 @@ Status PartialFile::take_room() const {
                     state_.source, data_path_.parent_path().string(), format_bytes(free)));
   };
   if (needed > 0 && free < needed + kSpareRoom) return full();
+  if (::ftruncate(data_.get(), static_cast<off_t>(state_.size)) != 0)
+    return file_error("make room in", data_path_, errno);
   // Without it another writer could fill the disk while this file comes. Where it cannot be done
   // ahead, a full disk is an error of a write.
   if (::fallocate(data_.get(), 0, 0, static_cast<off_t>(state_.size)) != 0 && errno == ENOSPC)

@@ -54,9 +54,10 @@ TEST(FileChoice, ListsTheQuantizationsWhenSeveralAreThere) {
   const auto file = choose_file(files(kUsual), "", "o/r");
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, ErrorCode::kInvalidArgument);
-  EXPECT_THAT(file.error().message,
-              AllOf(HasSubstr("Q4_K_M (1000 B), Q8_0 (1000 B), BF16 (1000 B)"),
-                    HasSubstr("hf:o/r:Q4_K_M"), Not(HasSubstr("imatrix")), Not(HasSubstr("F16 ("))))
+  EXPECT_THAT(
+      file.error().message,
+      AllOf(HasSubstr("Q4_K_M (1000 B), Q8_0 (1000 B), BF16 (1000 B)"), HasSubstr("hf:o/r:Q4_K_M"),
+            Not(HasSubstr("imatrix")), Not(HasSubstr(", F16 ("))))
       << file.error().message;
   EXPECT_THAT(choice({"a-Q4_0.gguf", "b-Q4_0.gguf"}, "Q4_0"), HasSubstr("expected one model"));
 }

@@ -24,8 +24,8 @@ TEST(Credential, GoesToItsOriginOnly) {
 }
 
 TEST(Credential, IsNeverShownAndCannotBeTwoHeaders) {
-  for (const std::string token : {std::string("se cret"), std::string("secret\r\nHost: evil"),
-                                  std::string(), std::string(5000, 's')}) {
+  for (const std::string& token : {std::string("se cret"), std::string("secret\r\nHost: evil"),
+                                   std::string(), std::string(5000, 's')}) {
     const auto made = make_credential(url("https://hub.org/"), token);
     ASSERT_FALSE(made);
     EXPECT_THAT(made.error().message, Not(HasSubstr("cret")));
