@@ -16,10 +16,12 @@ constexpr Duration kPauseLook = std::chrono::milliseconds(200);
 constexpr Bytes kHashBlock = kMiB;
 // Between two turns: a few tens of milliseconds, in which the kernel's buffers take what comes.
 constexpr Bytes kHashAtOnce = 8 * kMiB;
+constexpr Bytes kPiecesEach = 4;
+constexpr Bytes kLeastPiece = kMiB;
 constexpr Bytes kMaxIdleBody = 16 * kKiB;
 constexpr std::string_view kMagic = "GGUF";
-// Making bytes last takes at most this share of the time, however slow the disk.
-constexpr int kSaveShare = 10;
+// Making bytes last takes at most a fifth of the time, however slow the disk.
+constexpr int kSaveShare = 4;
 
 // The file's SHA-256 up to where it is here without a gap, read back from the file: what is hashed
 // is what is there.
@@ -58,6 +60,12 @@ Status GrowingDigest::advance(Bytes prefix, Bytes most) {
     at_ += part.size();
   }
   return {};
+}
+
+// Small enough that a file of some MiB comes over all connections, too.
+Bytes piece_of(Bytes size, const PullRules& rules) {
+  const Bytes share = size / (Bytes{kPiecesEach} * std::max<Bytes>(rules.connections, 1));
+  return std::max<Bytes>(std::min(rules.piece, std::max(share, kLeastPiece)), 1);
 }
 
 class FileFetch;
@@ -168,7 +176,7 @@ FileFetch::FileFetch(HttpClient& client, const RemoteFile& remote, PartialFile& 
       rules_(rules),
       hooks_(hooks),
       clock_(clock),
-      plan_(remote.size, partial.present(), std::max<Bytes>(rules.piece, 1)),
+      plan_(remote.size, partial.present(), piece_of(remote.size, rules)),
       pace_(rules.rate, clock.now()),
       digest_(partial),
       saved_(partial.present().total()),

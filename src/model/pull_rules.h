@@ -24,7 +24,8 @@ struct PullRules {
   // Parts of one file that are fetched at once, 1..kMaxConnections. More helps where the server
   // limits each connection, and annoys it elsewhere.
   std::uint32_t connections = 4;
-  // Bytes of one request. Smaller pieces spread better, larger ones ask less often.
+  // Most bytes of one request; small files are cut into smaller ones. Smaller pieces spread better,
+  // larger ones ask less often.
   Bytes piece = 32 * kMiB;
   Bytes rate = 0;  // bytes a second over all connections; 0: as fast as they come
   // A connection that brings no byte for so long is given up and tried again.

@@ -118,14 +118,14 @@ TEST_F(PullCommand, KilledAtThirtyRandomMomentsItGoesOnAndTheBytesAreRight) {
     Process process(words(), data());
     // Some die before they fetch anything: at their start, or while they ask the hub.
     if (kill % 6 != 0) wait_for_downloads(seen + 1);
-    std::this_thread::sleep_for(milliseconds(random() % 300));
+    std::this_thread::sleep_for(milliseconds(random() % 500));
     process.signal(SIGKILL);
     EXPECT_EQ(process.finish().status, -SIGKILL) << "it was done before it could be killed";
     const Bytes now = kept();
     EXPECT_GE(now, before) << "what was kept is kept, kill " << kill;
     before = now;
   }
-  EXPECT_GT(before, content_.size() / 20);
+  EXPECT_GT(before, content_.size() / 40);
   EXPECT_LT(before, content_.size());
   rate_ = 0;
   const Outcome last = pull();
