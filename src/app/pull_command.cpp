@@ -1,5 +1,8 @@
 #include "app/pull_command.h"
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstdlib>
 #include <stop_token>
 
@@ -43,6 +46,12 @@ Result<std::optional<Credential>> credential_of(const PullChoices& pull, const P
   return std::optional(std::move(credential));
 }
 
+// On a line of its own, in place of the progress.
+void tell(std::string_view text) {
+  if (isatty(STDERR_FILENO) == 1) std::fputs("\r\x1b[K", stderr);
+  complain(text);
+}
+
 PullRules rules_of(const PullChoices& pull) {
   PullRules rules;
   rules.connections = pull.connections;
@@ -76,8 +85,7 @@ Result<PullReport> pull_command(ModelLibrary& library, const ModelsCommand& comm
   GOGRID_ASSIGN_OR_RETURN(const auto client, make_http_client());
   const PullRules rules = rules_of(command.pull);
   const SteadyClock clock;
-  PullHooks hooks{
-      .keep_going = keep_going, .stop = stop.get_token(), .progress = {}, .note = complain};
+  PullHooks hooks{.keep_going = keep_going, .stop = stop.get_token(), .progress = {}, .note = tell};
   GOGRID_ASSIGN_OR_RETURN(RemoteFile remote, resolve_source(*client, source, endpoints, credential,
                                                             rules, hooks, clock));
   GOGRID_RETURN_IF_ERROR(expect_digest(remote, command.sha256));

@@ -199,10 +199,12 @@ Status FileFetch::accept(Slot& slot, const HttpHead& head) {
   // With a digest the end tells; without one only this does.
   if (remote_.sha256.empty() && !remote_.validator.empty() &&
       head.validator() != remote_.validator) {
-    return fail(ErrorCode::kCorrupt,
-                std::format("[pull] expected one version of {}: it changed there "
-                            "meanwhile; the same command begins again",
-                            slot.url_.shown()));
+    return fail(
+        ErrorCode::kCorrupt,
+        std::format("[pull] expected one version of {}: it changed there "
+                    "meanwhile; the same command begins again (with --sha256 the content alone "
+                    "decides)",
+                    slot.url_.shown()));
   }
   return head.status == 206 ? accept_part(slot, head) : accept_whole(slot, head);
 }
