@@ -19,6 +19,7 @@ build_packages=(
   g++-16 binutils cmake ninja-build ccache pkgconf make git ca-certificates
   libggml-dev libggml0-backend-vulkan mesa-vulkan-drivers libllama-dev
   libdrogon-dev libpq-dev libsqlite3-dev libmariadb-dev libhiredis-dev libyaml-cpp-dev libbrotli-dev libssl-dev
+  libcurl4-openssl-dev
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
   libsodium-dev libsystemd-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip)

@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/models_check.h"
 #include "app/models_show.h"
+#include "app/pull_command.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
 
@@ -29,6 +30,22 @@ Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
     std::printf("imported %s: %s, %s %s, licence %s\n", entry.name.c_str(),
                 format_bytes(entry.size).c_str(), entry.architecture.c_str(),
                 entry.quantization.c_str(), entry.license.c_str());
+  return {};
+}
+
+Status pull(ModelLibrary& library, const ModelsCommand& command, bool json) {
+  GOGRID_ASSIGN_OR_RETURN(const PullReport report, pull_command(library, command, {}));
+  const ModelEntry& entry = report.entry;
+  if (json) {
+    Json model = json_of(entry);
+    model["fetched_bytes"] = report.fetched;
+    model["kept_bytes"] = report.kept;
+    std::printf("%s\n", model.dump().c_str());
+    return {};
+  }
+  std::printf("%s %s: %s, %s %s, licence %s\n", report.was_here ? "here already:" : "pulled",
+              entry.name.c_str(), format_bytes(entry.size).c_str(), entry.architecture.c_str(),
+              entry.quantization.c_str(), entry.license.c_str());
   return {};
 }
 
@@ -71,6 +88,8 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
   switch (command.action) {
     case ModelsCommand::Action::kImport:
       return import(library, command, common.json);
+    case ModelsCommand::Action::kPull:
+      return pull(library, command, common.json);
     case ModelsCommand::Action::kList:
       list(library, common.json);
       return {};

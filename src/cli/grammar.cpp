@@ -180,8 +180,43 @@ void add_doctor(CLI::App& root, Parsed& parsed) {
   add_common(*doctor, parsed.common);
 }
 
+void add_pull_options(CLI::App& app, Parsed& parsed) {
+  PullChoices& pull = parsed.models.pull;
+  app.footer(help_text::kPull);
+  app.add_option("SOURCE", pull.source,
+                 "hf:owner/repo[:file or quantization][@revision], ollama:name[:tag] or an "
+                 "https:// address")
+      ->required();
+  app.add_option("--name", parsed.models.name, "Its name (default: from the file's name)")
+      ->type_name("NAME");
+  app.add_option("--sha256", parsed.models.sha256, "Refuse the file unless this is its SHA-256")
+      ->type_name("HEX")
+      ->check(hex_digest());
+  app.add_option("--limit-rate", parsed.limit_rate,
+                 "At most so much a second, as in 5MiB (default: no limit)")
+      ->type_name("SIZE");
+  app.add_option("--connections", pull.connections,
+                 "Parts of the file that are fetched at once (1..16; default 4)")
+      ->type_name("N")
+      ->check(whole_number(1, 16));
+  app.add_option("--token-file", pull.token_file,
+                 "A file with the token for what is not public; it goes to the source's own host "
+                 "only (default for hf: $GOGRID_HF_TOKEN_FILE)")
+      ->type_name("FILE");
+  app.add_option("--hf-endpoint", pull.hf_endpoint,
+                 "The hub of hf: (default: $GOGRID_HF_ENDPOINT, else https://huggingface.co)")
+      ->type_name("URL");
+  app.add_option("--ollama-endpoint", pull.ollama_endpoint,
+                 "The registry of ollama: (default: $GOGRID_OLLAMA_ENDPOINT, else "
+                 "https://registry.ollama.ai)")
+      ->type_name("URL");
+  app.add_flag("--allow-http", pull.allow_http,
+               "Take http:// from other machines, too: anybody on the way can read and change it");
+}
+
 void add_models(CLI::App& root, Parsed& parsed) {
-  auto* models = root.add_subcommand("models", "Import, list, show, verify and remove models");
+  auto* models =
+      root.add_subcommand("models", "Fetch, import, list, show, verify and remove models");
   models->footer(help_text::kModels);
   models->require_subcommand(1);
   const auto add = [&](const char* name, const char* help, ModelsCommand::Action action) {
@@ -199,6 +234,9 @@ void add_models(CLI::App& root, Parsed& parsed) {
       ->type_name("HEX")
       ->check(hex_digest());
   import->footer(help_text::kModels);
+  add_pull_options(*add("pull", "Fetch a model from a hub, a registry or an address",
+                        ModelsCommand::Action::kPull),
+                   parsed);
   add("list", "List the models of the library", ModelsCommand::Action::kList);
   auto* show = add("show", "Say what a model is and what it needs", ModelsCommand::Action::kShow);
   show->add_option("MODEL", parsed.models.name, kModelHelp)->required();

@@ -25,6 +25,7 @@ struct Parsed {
   PlanCommand plan;
   BenchCommand bench;
   ModelsCommand models;
+  std::optional<std::string> limit_rate;
   CompletionCommand completion;
 };
 

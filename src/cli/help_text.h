@@ -9,6 +9,7 @@ inline constexpr const char* kTitle =
 inline constexpr const char* kRoot = R"(
 FIRST STEPS
   gogrid models import FILE.gguf --name my-model   take a model into the library
+  gogrid models pull hf:owner/repo:Q4_K_M          or fetch one
   gogrid run my-model -p "Hello"                   ask it something
   gogrid serve --model my-model                    serve it on http://127.0.0.1:8080/v1
   gogrid plan my-model                             where it would run, how fast, and why
@@ -101,6 +102,18 @@ BEHAVIOUR
 EXAMPLES
   gogrid models check smollm2-135m
   gogrid models check ./big.gguf --device cpu0:memory=8GiB --device vulkan0 --context 32768)";
+inline constexpr const char* kPull = R"(
+BEHAVIOUR
+  Only the one GGUF file is fetched, and nothing of it is run. It is compared with the SHA-256 that
+  the hub or registry names (of a plain address: --sha256), checked as by import, and appears whole
+  or not at all. Ctrl-C, a crash or a lost connection costs nothing: the same command goes on where
+  it was. A second pull of the same file waits for the first and shares what it brought.
+
+EXAMPLES
+  gogrid models pull hf:owner/repo:Q4_K_M --name my-model
+  gogrid models pull hf:owner/private@v1.0 --token-file ~/.hub-token --limit-rate 5MiB
+  gogrid models pull ollama:llama3.2:3b
+  gogrid models pull https://example.org/model.gguf --sha256 HEX)";
 inline constexpr const char* kCompletion = R"(
 EXAMPLES
   source <(gogrid completion bash))";

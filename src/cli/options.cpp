@@ -73,6 +73,11 @@ Result<PlacementOptions> placement_of(const Parsed& parsed) {
 Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   CommandLine line{.common = parsed.common, .command = PrintCommand{}};
   GOGRID_ASSIGN_OR_RETURN(const PlacementOptions placement, placement_of(parsed));
+  if (parsed.limit_rate) {
+    const auto rate = parse_bytes(*parsed.limit_rate);
+    if (!rate) return std::unexpected(at_option("--limit-rate", rate.error()));
+    parsed.models.pull.limit_rate = *rate;
+  }
   const std::string name = root.get_subcommands().front()->get_name();
   const auto placed = [&](auto command) {
     command.placement = placement;

@@ -74,15 +74,26 @@ struct DoctorCommand {
   std::vector<DeviceSpec> devices;
   PolicyOptions policy;
 };
+// `models pull`, beside what it shares with import.
+struct PullChoices {
+  std::string source;                // hf:..., ollama:... or an address
+  Bytes limit_rate = 0;              // bytes a second; 0: no limit
+  std::uint32_t connections = 4;     // parts that are fetched at once
+  std::filesystem::path token_file;  // empty: $GOGRID_HF_TOKEN_FILE, for hf: only
+  std::string hf_endpoint;           // empty: $GOGRID_HF_ENDPOINT, else huggingface.co
+  std::string ollama_endpoint;       // empty: $GOGRID_OLLAMA_ENDPOINT, else registry.ollama.ai
+  bool allow_http = false;           // from other machines, too
+};
 struct ModelsCommand {
-  enum class Action : std::uint8_t { kImport, kList, kShow, kCheck, kVerify, kRemove };
+  enum class Action : std::uint8_t { kImport, kPull, kList, kShow, kCheck, kVerify, kRemove };
   Action action = Action::kList;
   std::filesystem::path file;  // import
   std::string name;            // all but list; show, check: or a path
-  std::string sha256;          // import: must match
+  std::string sha256;          // import, pull: must match
   bool tensors = false;        // show: each of them
   std::string diff;            // show: what differs from this model; empty: none
   PlacementOptions placement;  // check
+  PullChoices pull;
 };
 struct CompletionCommand {
   std::string shell;

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <chrono>
 #include <format>
+#include <functional>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -104,6 +106,9 @@ Status validate_model_name(std::string_view name) {
               "model");
 }
 
+// Puts a model's content under its final path. Empty: it should be there already.
+using PutContent = std::function<Status(const fs::path&)>;
+
 // Everything is on the disk, so that several processes agree; nothing is remembered between calls.
 // blobs/<digest>.gguf, names/<name>.model, .lock for whoever changes either.
 struct ModelLibrary::State {
@@ -132,7 +137,7 @@ struct ModelLibrary::State {
   // The digest, if a blob of this very content is here already.
   Result<std::optional<std::string>> present(const fs::path& file, Bytes size,
                                              const Progress& progress) const;
-  Result<ModelEntry> give_name(ModelEntry entry, std::optional<AtomicFile> copy) const;
+  Result<ModelEntry> give_name(ModelEntry entry, const PutContent& put) const;
 };
 
 Result<std::vector<fs::path>> ModelLibrary::State::files_in(const fs::path& where,
@@ -240,10 +245,9 @@ Result<std::optional<std::string>> ModelLibrary::State::present(const fs::path& 
   return digest;
 }
 
-// Puts content and name under their final names. `copy` is empty when the content is here already;
+// Puts content and name under their final names. `put` is empty when the content is here already;
 // kUnavailable when it was removed since.
-Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry,
-                                                  std::optional<AtomicFile> copy) const {
+Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutContent& put) const {
   GOGRID_ASSIGN_OR_RETURN(const FileLock alone, lock());
   entry.path = blob(entry.digest);
   if (const auto existing = read(entry.name)) {
@@ -256,12 +260,12 @@ Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry,
   }
   std::error_code error;
   const bool here = fs::file_size(entry.path, error) == entry.size && !error;
-  if (!here && !copy) {
+  if (!here && !put) {
     return fail(ErrorCode::kUnavailable,
                 std::format("[model_library] import of '{}': its content was removed meanwhile",
                             entry.name));
   }
-  if (!here) GOGRID_RETURN_IF_ERROR(copy->commit_as(entry.path));
+  if (!here) GOGRID_RETURN_IF_ERROR(put(entry.path));
   GOGRID_RETURN_IF_ERROR(write_file(manifest(entry.name), format_manifest(entry)));
   return entry;
 }
@@ -276,13 +280,41 @@ Result<ModelEntry> ModelLibrary::import_file(const fs::path& file, std::string_v
   if (present) {
     entry.digest = *present;
     GOGRID_RETURN_IF_ERROR(check_digest(file, entry.digest, expected_digest));
-    auto named = state_->give_name(entry, std::nullopt);
+    auto named = state_->give_name(entry, {});
     if (named || named.error().code != ErrorCode::kUnavailable) return named;
   }
   GOGRID_ASSIGN_OR_RETURN(AtomicFile copy, AtomicFile::create(state_->blobs / "import"));
   GOGRID_ASSIGN_OR_RETURN(entry.digest, copy_and_hash(source, copy, progress));
   GOGRID_RETURN_IF_ERROR(check_digest(file, entry.digest, expected_digest));
-  return state_->give_name(std::move(entry), std::move(copy));
+  return state_->give_name(std::move(entry),
+                           [&](const fs::path& target) { return copy.commit_as(target); });
+}
+
+Result<ModelEntry> ModelLibrary::adopt_file(const fs::path& file, std::string_view name,
+                                            std::string_view digest) {
+  GOGRID_RETURN_IF_ERROR(validate_model_name(name));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(file));
+  GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
+  entry.digest = digest;
+  return state_->give_name(std::move(entry), [&](const fs::path& target) -> Status {
+    if (::fsync(source.descriptor()) != 0) return file_error("sync", file, errno);
+    // Both names for a while: a crash before the model has its name must not cost the content.
+    if (::unlink(target.c_str()) != 0 && errno != ENOENT)
+      return file_error("replace", target, errno);
+    if (::link(file.c_str(), target.c_str()) != 0 &&
+        ::rename(file.c_str(), target.c_str()) != 0)  // no links in this file system
+      return file_error("rename to", target, errno);
+    return sync_folder(state_->blobs);
+  });
+}
+
+fs::path ModelLibrary::incoming() const { return state_->folder / "incoming"; }
+
+std::optional<ModelEntry> ModelLibrary::find_digest(std::string_view digest) const {
+  for (ModelEntry& entry : list()) {
+    if (entry.digest == digest) return std::move(entry);
+  }
+  return std::nullopt;
 }
 
 // --- the rest

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,16 @@ class ModelLibrary {
   Result<ModelEntry> import_file(const std::filesystem::path& file, std::string_view name,
                                  std::string_view expected_digest = {},
                                  const Progress& progress = {});
+  // As import_file() for a file in incoming(), whose SHA-256 is `digest` as the caller has just
+  // read it: nothing is copied. After an error it is where it was; else its name there may be
+  // removed.
+  Result<ModelEntry> adopt_file(const std::filesystem::path& file, std::string_view name,
+                                std::string_view digest);
+  // A folder beside the models, in the same file system, for files on their way here. Whoever puts
+  // one there looks after it.
+  std::filesystem::path incoming() const;
+  // A model of this content, under whatever name.
+  std::optional<ModelEntry> find_digest(std::string_view digest) const;
   std::vector<ModelEntry> list() const;
   // kNotFound with the nearest names.
   Result<ModelEntry> find(std::string_view name) const;

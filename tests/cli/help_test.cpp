@@ -20,12 +20,19 @@ std::string printed(std::vector<const char*> arguments) {
 }
 
 const std::vector<std::vector<const char*>>& commands() {
-  static const std::vector<std::vector<const char*>> all{{"serve"},          {"run"},
-                                                         {"plan"},           {"bench"},
-                                                         {"devices"},        {"models"},
-                                                         {"models", "list"}, {"models", "import"},
-                                                         {"models", "show"}, {"models", "check"},
-                                                         {"models", "rm"},   {"models", "verify"},
+  static const std::vector<std::vector<const char*>> all{{"serve"},
+                                                         {"run"},
+                                                         {"plan"},
+                                                         {"bench"},
+                                                         {"devices"},
+                                                         {"models"},
+                                                         {"models", "list"},
+                                                         {"models", "import"},
+                                                         {"models", "show"},
+                                                         {"models", "check"},
+                                                         {"models", "pull"},
+                                                         {"models", "rm"},
+                                                         {"models", "verify"},
                                                          {"completion"}};
   return all;
 }

@@ -179,6 +179,18 @@ TEST(Models, ImportTakesAFileANameAndADigest) {
 
 TEST(Models, EachActionHasItsName) {
   using Action = ModelsCommand::Action;
+  const auto pull = command<ModelsCommand>(
+      {"models", "pull", "hf:o/r:Q4_0", "--name", "mine", "--limit-rate", "5MiB", "--connections",
+       "2", "--token-file", "t", "--hf-endpoint", "https://hub", "--allow-http"});
+  EXPECT_EQ(pull.action, Action::kPull);
+  EXPECT_EQ(pull.pull.source, "hf:o/r:Q4_0");
+  EXPECT_EQ(pull.name, "mine");
+  EXPECT_EQ(pull.pull.limit_rate, 5 * kMiB);
+  EXPECT_EQ(pull.pull.connections, 2U);
+  EXPECT_EQ(pull.pull.token_file, "t");
+  EXPECT_EQ(pull.pull.hf_endpoint, "https://hub");
+  EXPECT_TRUE(pull.pull.allow_http);
+  EXPECT_EQ(command<ModelsCommand>({"models", "pull", "hf:o/r"}).pull.limit_rate, 0U);
   EXPECT_EQ(command<ModelsCommand>({"models", "list"}).action, Action::kList);
   const auto show = command<ModelsCommand>({"models", "show", "./m.gguf", "--tensors"});
   EXPECT_EQ(show.action, Action::kShow);

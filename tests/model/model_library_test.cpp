@@ -127,6 +127,49 @@ TEST_F(ModelLibraryTest, DoesNotGiveANameTwice) {
   EXPECT_TRUE(library.verify("m"));
 }
 
+TEST_F(ModelLibraryTest, AdoptsWhatCameWithoutCopyingIt) {
+  ModelLibrary library = open();
+  const std::string bytes = model_bytes(1);
+  fs::create_directories(library.incoming());
+  const fs::path came = library.incoming() / "came";
+  ASSERT_TRUE(write_file(came, bytes));
+  const auto entry = library.adopt_file(came, "m", digest_of(bytes));
+  ASSERT_TRUE(entry) << entry.error().message;
+  EXPECT_TRUE(fs::equivalent(came, entry->path)) << "the same bytes on the disk under two names";
+  fs::remove(came);
+  EXPECT_TRUE(library.verify("m"));
+  EXPECT_EQ(library.find_digest(digest_of(bytes))->name, "m");
+  EXPECT_FALSE(library.find_digest(std::string(64, '0')));
+}
+
+TEST_F(ModelLibraryTest, ACrashBeforeTheNameCostsWhatCameNothing) {
+  const std::string bytes = model_bytes(1);
+  ModelLibrary library = open();
+  fs::create_directories(library.incoming());
+  const fs::path came = library.incoming() / "came";
+  ASSERT_TRUE(write_file(came, bytes));
+  ASSERT_TRUE(library.adopt_file(came, "m", digest_of(bytes)));
+  fs::remove(folder_ / "models" / "names" / "m.model");  // as if it had not been written
+  ModelLibrary again = open();
+  EXPECT_EQ(blobs(), 0U);
+  EXPECT_TRUE(again.adopt_file(came, "m", digest_of(bytes)));
+  EXPECT_TRUE(again.verify("m"));
+}
+
+TEST_F(ModelLibraryTest, DoesNotAdoptWhatIsNoModelOrHasNoNameLeft) {
+  ModelLibrary library = open();
+  fs::create_directories(library.incoming());
+  const fs::path came = library.incoming() / "came";
+  ASSERT_TRUE(write_file(came, "hello"));
+  EXPECT_EQ(library.adopt_file(came, "m", digest_of("hello")).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(blobs(), 0U);
+  ASSERT_TRUE(library.import_file(file("m.gguf", model_bytes(1)), "m"));
+  ASSERT_TRUE(write_file(came, model_bytes(2)));
+  EXPECT_EQ(library.adopt_file(came, "m", digest_of(model_bytes(2))).error().code,
+            ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(fs::exists(came)) << "after an error it is where it was";
+}
+
 TEST_F(ModelLibraryTest, RefusesContentThatIsNotTheExpected) {
   ModelLibrary library = open();
   const std::string bytes = model_bytes(1);

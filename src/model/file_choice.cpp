@@ -1,0 +1,181 @@
+#include "model/file_choice.h"
+
+#include <algorithm>
+#include <format>
+#include <vector>
+
+#include "base/nearest.h"
+#include "base/text.h"
+
+namespace gogrid {
+namespace {
+
+constexpr std::string_view kExtension = ".gguf";
+constexpr std::size_t kPartDigits = 5;
+constexpr std::size_t kMaxListed = 40;
+
+char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+
+std::string uppered(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), upper);
+  return result;
+}
+
+std::string_view name_of(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+
+bool is_gguf(std::string_view path) { return uppered(path).ends_with(".GGUF"); }
+
+std::string_view stem_of(std::string_view path) {
+  const std::string_view name = name_of(path);
+  return is_gguf(name) ? name.substr(0, name.size() - kExtension.size()) : name;
+}
+
+// What llama.cpp writes beside models for images and audio, and for quantizing.
+bool is_beside_a_model(std::string_view path) {
+  const std::string name = uppered(name_of(path));
+  return name.contains("MMPROJ") || name.contains("IMATRIX");
+}
+
+bool is_part_tail(std::string_view tail) {
+  // "-00001-of-00003"
+  return tail.size() == 2 * kPartDigits + 5 && tail[0] == '-' && tail.substr(6, 4) == "-of-" &&
+         tail.substr(1, kPartDigits).find_first_not_of("0123456789") == tail.npos &&
+         tail.substr(10).find_first_not_of("0123456789") == tail.npos;
+}
+
+std::string_view without_part(std::string_view stem) {
+  constexpr std::size_t kTail = 2 * kPartDigits + 5;
+  if (stem.size() > kTail && is_part_tail(stem.substr(stem.size() - kTail)))
+    stem.remove_suffix(kTail);
+  return stem;
+}
+
+// "Q4_K_M", "IQ3_XXS", "BF16", "F32", "MXFP4", "TQ1_0": letters that begin every type's name, then
+// a digit.
+bool looks_like_type(std::string_view word) {
+  for (const std::string_view head : {"IQ", "TQ", "MXFP", "NVFP", "BF", "FP", "Q", "F"}) {
+    if (word.size() > head.size() && word.starts_with(head))
+      return word[head.size()] >= '0' && word[head.size()] <= '9';
+  }
+  return false;
+}
+
+std::vector<HubFile> models_among(std::span<const HubFile> files) {
+  std::vector<HubFile> models;
+  std::ranges::copy_if(files, std::back_inserter(models), [](const HubFile& file) {
+    return is_gguf(file.path) && !is_beside_a_model(file.path);
+  });
+  return models;
+}
+
+std::vector<std::string> paths_of(std::span<const HubFile> files) {
+  std::vector<std::string> paths;
+  for (const HubFile& file : files) paths.push_back(file.path);
+  return paths;
+}
+
+// "Q4_K_M (4.1 GiB), model.gguf (2.0 GiB)"; the parts of one model count as one.
+std::string listed(std::span<const HubFile> files) {
+  std::vector<std::pair<std::string, Bytes>> rows;
+  for (const HubFile& file : files) {
+    std::string type = quantization_in(file.path);
+    std::string shown = type.empty() ? file.path : std::move(type);
+    const auto row = std::ranges::find(rows, shown, &std::pair<std::string, Bytes>::first);
+    if (row == rows.end())
+      rows.emplace_back(std::move(shown), file.size);
+    else if (parts_of(file.path) > 1)
+      row->second += file.size;
+  }
+  std::string text;
+  for (std::size_t i = 0; i < std::min(rows.size(), kMaxListed); ++i)
+    text +=
+        std::format("{}{} ({})", i == 0 ? "" : ", ", rows[i].first, format_bytes(rows[i].second));
+  if (rows.size() > kMaxListed) text += std::format(" and {} more", rows.size() - kMaxListed);
+  return text;
+}
+
+Result<HubFile> checked(const HubFile& file, std::string_view repository) {
+  if (!is_gguf(file.path)) {
+    return fail(
+        ErrorCode::kUnsupported,
+        std::format("[pull] expected a GGUF file: {} of {} is none", file.path, repository));
+  }
+  if (const std::uint32_t parts = parts_of(file.path); parts > 1) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("[pull] expected a model in one file: {} of {} is one part of {}; "
+                            "choose another quantization, or fetch and merge the parts by hand",
+                            file.path, repository, parts));
+  }
+  if (file.size == 0)
+    return fail(ErrorCode::kCorrupt,
+                std::format("[pull] expected a model: {} of {} is empty", file.path, repository));
+  return file;
+}
+
+// Of those that fit: the one, or an error that says how to name one.
+Result<HubFile> the_only(std::span<const HubFile> fitting, std::string_view repository) {
+  // The parts of a split model are one answer, which is refused by name.
+  const bool one = std::ranges::all_of(fitting, [&](const HubFile& file) {
+    return without_part(stem_of(file.path)) == without_part(stem_of(fitting.front().path)) &&
+           parts_of(file.path) == parts_of(fitting.front().path) &&
+           (fitting.size() == 1 || parts_of(file.path) > 1);
+  });
+  if (one) return checked(fitting.front(), repository);
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("[pull] expected one model: {} has {}; say which, as in hf:{}:{}",
+                          repository, listed(fitting), repository,
+                          quantization_in(fitting.front().path).empty()
+                              ? fitting.front().path
+                              : quantization_in(fitting.front().path)),
+              "SOURCE");
+}
+
+}  // namespace
+
+std::uint32_t parts_of(std::string_view path) {
+  const std::string_view stem = stem_of(path);
+  if (without_part(stem).size() == stem.size()) return 1;
+  const auto parts = parse_number(stem.substr(stem.size() - kPartDigits));
+  return static_cast<std::uint32_t>(parts.value_or(1));
+}
+
+std::string quantization_in(std::string_view path) {
+  const std::string stem = uppered(without_part(stem_of(path)));
+  std::string found;
+  for (std::size_t at = 0; at <= stem.size();) {
+    const std::size_t end = std::min(stem.find_first_of(".-", at), stem.size());
+    const std::string_view word = std::string_view(stem).substr(at, end - at);
+    if (looks_like_type(word)) found = word;
+    at = end + 1;
+  }
+  return found;
+}
+
+Result<HubFile> choose_file(std::span<const HubFile> files, std::string_view wanted,
+                            std::string_view repository) {
+  if (const auto exact = std::ranges::find(files, wanted, &HubFile::path); exact != files.end())
+    return checked(*exact, repository);
+  const std::vector<HubFile> models = models_among(files);
+  if (models.empty()) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("[pull] expected a GGUF file: {} has none; its owner, or others, may "
+                            "have a repository with GGUF in its name",
+                            repository));
+  }
+  if (wanted.empty()) return the_only(models, repository);
+  std::vector<HubFile> fitting;
+  std::ranges::copy_if(models, std::back_inserter(fitting), [&](const HubFile& file) {
+    return quantization_in(file.path) == uppered(wanted);
+  });
+  if (!fitting.empty()) return the_only(fitting, repository);
+  if (is_gguf(wanted)) {
+    return fail(ErrorCode::kNotFound, std::format("[pull] no file {} in {}{}", wanted, repository,
+                                                  suggestion(wanted, paths_of(models))));
+  }
+  return fail(ErrorCode::kNotFound,
+              std::format("[pull] no file or quantization '{}' in {}: it has {}", wanted,
+                          repository, listed(models)));
+}
+
+}  // namespace gogrid

@@ -1,0 +1,157 @@
+#include "model/model_pull.h"
+
+#include <format>
+#include <thread>
+
+#include "model/file_fetch.h"
+#include "model/partial_file.h"
+
+namespace gogrid {
+namespace {
+
+constexpr Duration kLockLook = std::chrono::milliseconds(200);
+
+// What a file is known by while it is on its way: its content where that is known, else its
+// address.
+std::string key_of(const RemoteFile& remote) {
+  if (!remote.sha256.empty()) return "sha256-" + remote.sha256;
+  Sha256 hash;
+  hash.update(remote.url.text());
+  return "url-" + hash.finish();
+}
+
+PartialState state_of(const RemoteFile& remote) {
+  return {remote.source, remote.size, remote.sha256, remote.validator, {}};
+}
+
+class ModelPull {
+ public:
+  ModelPull(ModelLibrary& library, HttpClient& client, const RemoteFile& remote,
+            const std::string& name, const std::optional<Credential>& credential,
+            const PullRules& rules, const PullHooks& hooks, const Clock& clock)
+      : library_(library),
+        client_(client),
+        remote_(remote),
+        name_(name),
+        credential_(credential),
+        rules_(rules),
+        hooks_(hooks),
+        clock_(clock),
+        folder_(library.incoming()),
+        key_(key_of(remote)) {}
+
+  Result<PullReport> run();
+
+ private:
+  Result<std::optional<ModelEntry>> under_this_name() const;
+  std::string known_digest() const;
+  Result<PartialLock> take_lock() const;
+  Result<std::optional<PullReport>> already_here();
+  Result<PullReport> fetch();
+  Result<ModelEntry> give_to_library(PartialFile& partial, const std::string& sha256);
+
+  ModelLibrary& library_;
+  HttpClient& client_;
+  const RemoteFile& remote_;
+  const std::string& name_;
+  const std::optional<Credential>& credential_;
+  const PullRules& rules_;
+  const PullHooks& hooks_;
+  const Clock& clock_;
+  const std::filesystem::path folder_;
+  const std::string key_;
+};
+
+// The digest of the content, when somebody told, or when an earlier pull of the same version did.
+// Empty otherwise.
+std::string ModelPull::known_digest() const {
+  if (!remote_.sha256.empty()) return remote_.sha256;
+  const auto earlier = PartialFile::finished(folder_, key_);
+  return earlier && continues(*earlier, state_of(remote_)) ? earlier->sha256 : std::string();
+}
+
+Result<std::optional<ModelEntry>> ModelPull::under_this_name() const {
+  auto entry = library_.find(name_);
+  if (!entry && entry.error().code == ErrorCode::kNotFound) return std::optional<ModelEntry>();
+  if (!entry) return std::unexpected(entry.error());
+  if (entry->digest == known_digest()) return std::optional(*std::move(entry));
+  return fail(
+      ErrorCode::kInvalidArgument,
+      std::format("[pull] name '{}': already given to other content ({}); remove it first or "
+                  "choose another with --name",
+                  name_, entry->digest),
+      "name");
+}
+
+Result<PartialLock> ModelPull::take_lock() const {
+  for (bool told = false;; told = true) {
+    GOGRID_ASSIGN_OR_RETURN(auto lock, PartialLock::try_take(folder_, key_));
+    if (lock) return *std::move(lock);
+    if (!told) hooks_.say("another pull fetches " + remote_.source + ": waits for it");
+    if (hooks_.stopped()) {
+      return fail(ErrorCode::kCancelled,
+                  std::format("[pull] {}: stopped while another pull fetches it", remote_.source));
+    }
+    std::this_thread::sleep_for(kLockLook);
+  }
+}
+
+Result<std::optional<PullReport>> ModelPull::already_here() {
+  GOGRID_ASSIGN_OR_RETURN(auto named, under_this_name());
+  if (named) return PullReport{*std::move(named), 0, 0, true};
+  const auto same = library_.find_digest(known_digest());
+  if (!same) return std::optional<PullReport>();
+  GOGRID_ASSIGN_OR_RETURN(auto entry,
+                          library_.import_file(same->path, name_, same->digest, hooks_.progress));
+  return PullReport{std::move(entry), 0, 0, true};
+}
+
+Result<ModelEntry> ModelPull::give_to_library(PartialFile& partial, const std::string& sha256) {
+  if (!remote_.sha256.empty() && sha256 != remote_.sha256) {
+    return fail(ErrorCode::kCorrupt,
+                std::format("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
+                            remote_.source, remote_.sha256, sha256));
+  }
+  return library_.adopt_file(partial.path(), name_, sha256);
+}
+
+Result<PullReport> ModelPull::fetch() {
+  GOGRID_ASSIGN_OR_RETURN(PartialFile partial, PartialFile::open(folder_, key_, state_of(remote_)));
+  const Bytes kept = partial.present().total();
+  if (kept > 0)
+    hooks_.say(
+        std::format("goes on: {} of {} are here", format_bytes(kept), format_bytes(remote_.size)));
+  const auto fetched = fetch_file(client_, remote_, partial, credential_, rules_, hooks_, clock_);
+  auto entry = fetched ? give_to_library(partial, fetched->sha256)
+                       : Result<ModelEntry>(std::unexpected(fetched.error()));
+  if (!entry) {
+    // kUnsupported: whole and right, but nothing that this version can hold.
+    const ErrorCode code = entry.error().code;
+    if (code == ErrorCode::kCorrupt || (fetched && code == ErrorCode::kUnsupported))
+      GOGRID_RETURN_IF_ERROR(partial.discard());
+    return std::unexpected(entry.error());
+  }
+  GOGRID_RETURN_IF_ERROR(remote_.sha256.empty() ? partial.finish(fetched->sha256)
+                                                : partial.discard());
+  return PullReport{*std::move(entry), fetched->came, kept, false};
+}
+
+Result<PullReport> ModelPull::run() {
+  // Refusals come before waiting, and before anything is fetched.
+  GOGRID_ASSIGN_OR_RETURN(auto named, under_this_name());
+  if (named) return PullReport{*std::move(named), 0, 0, true};
+  GOGRID_ASSIGN_OR_RETURN(const PartialLock alone, take_lock());
+  GOGRID_ASSIGN_OR_RETURN(auto here, already_here());
+  if (here) return *std::move(here);
+  return fetch();
+}
+
+}  // namespace
+
+Result<PullReport> pull_model(ModelLibrary& library, HttpClient& client, const RemoteFile& remote,
+                              const std::string& name, const std::optional<Credential>& credential,
+                              const PullRules& rules, const PullHooks& hooks, const Clock& clock) {
+  return ModelPull(library, client, remote, name, credential, rules, hooks, clock).run();
+}
+
+}  // namespace gogrid

@@ -1,0 +1,69 @@
+// A file on its way here: its bytes, and beside them the record of which of them are on the disk.
+// It outlives the process, however that ends (docs/pull-format.md).
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/file_descriptor.h"
+#include "base/result.h"
+#include "model/partial_state.h"
+
+namespace gogrid {
+
+// The right to work on one partial file; held while it lives, dropped by the kernel when the
+// process dies. Move-only.
+class PartialLock {
+ public:
+  // Empty when another process, or another pull of this one, has it. `folder` is created if absent.
+  static Result<std::optional<PartialLock>> try_take(const std::filesystem::path& folder,
+                                                     const std::string& key);
+  PartialLock(PartialLock&&) noexcept = default;
+  PartialLock& operator=(PartialLock&&) noexcept = default;
+  ~PartialLock();
+
+ private:
+  PartialLock(FileDescriptor file, std::filesystem::path path)
+      : file_(std::move(file)), path_(std::move(path)) {}
+  FileDescriptor file_;
+  std::filesystem::path path_;
+};
+
+// Not thread-safe; for whoever holds the lock of its key.
+class PartialFile {
+ public:
+  // What is kept of `wanted` goes on; kept bytes of anything else are thrown away. kExhausted when
+  // the disk has no room for what is missing, with both numbers; where the file system can, the
+  // room is taken at once.
+  static Result<PartialFile> open(const std::filesystem::path& folder, const std::string& key,
+                                  const PartialState& wanted);
+  // The record of a file that was fetched whole, and has gone to the library since.
+  static std::optional<PartialState> finished(const std::filesystem::path& folder,
+                                              const std::string& key);
+
+  const ByteSet& present() const { return state_.present; }
+  const std::filesystem::path& path() const { return data_path_; }
+  Status write(Bytes at, std::span<const std::byte> bytes);
+  // Up to bytes.size() bytes from `at`; kIo when the file is shorter.
+  Status read(Bytes at, std::span<std::byte> bytes) const;
+  // From now on these bytes are there after any crash.
+  Status save(const ByteSet& present);
+  // The record stays, without bytes, and says what they were: for sources that name no digest.
+  Status finish(const std::string& sha256);
+  // Everything goes.
+  Status discard();
+
+ private:
+  PartialFile() = default;
+  Status take_room() const;
+  Status adopt_kept();
+
+  std::filesystem::path data_path_;
+  std::filesystem::path state_path_;
+  FileDescriptor data_;
+  PartialState state_;
+};
+
+}  // namespace gogrid

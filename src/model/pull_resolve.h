@@ -1,0 +1,38 @@
+// From what a person named to one file at one address.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "model/http_client.h"
+#include "model/pull_rules.h"
+#include "model/pull_source.h"
+
+namespace gogrid {
+
+struct RemoteFile {
+  HttpUrl url;
+  std::string source;  // as a person would name it again
+  std::string name;    // of the file, for a model's name
+  Bytes size = 0;
+  std::string sha256;     // empty: nobody told
+  std::string validator;  // of the version, where no digest is known; may be empty
+};
+
+struct PullEndpoints {
+  std::string hub = "https://huggingface.co";
+  std::string registry = "https://registry.ollama.ai";
+};
+
+// The endpoint that `source` is fetched from: the only place that its token may go to.
+Result<HttpUrl> endpoint_of(const PullSource& source, const PullEndpoints& endpoints);
+
+// Asks the hub or the registry, or the server of an address for its head. Nothing but lists of
+// files, manifests and heads is fetched.
+Result<RemoteFile> resolve_source(HttpClient& client, const PullSource& source,
+                                  const PullEndpoints& endpoints,
+                                  const std::optional<Credential>& credential,
+                                  const PullRules& rules, const PullHooks& hooks,
+                                  const Clock& clock);
+
+}  // namespace gogrid

@@ -1,0 +1,219 @@
+// Pulling with the program itself: options, signals, and its death at any moment.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <format>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "base/files.h"
+#include "base/sha256.h"
+#include "model/partial_state.h"
+#include "support/hub_server.h"
+#include "support/process.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_gguf.h"
+
+namespace gogrid::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Json = nlohmann::json;
+using std::chrono::milliseconds;
+
+class PullCommand : public ::testing::Test {
+ protected:
+  PullCommand() {
+    TinyModel tiny;
+    tiny.n_embd = 256;
+    tiny.n_ff = 1024;
+    write_tiny_model(folder_ / "tiny.gguf", tiny);
+    content_ = read_file(folder_ / "tiny.gguf", kGiB).value();
+    digest_ = sha256_file(folder_ / "tiny.gguf").value();
+  }
+
+  HubReply reply(const HubRequest& request) {
+    if (request.target.starts_with("/api/models/o/r/tree/")) {
+      HubReply list;
+      list.status = tree_status_;
+      list.body = std::format(
+          R"([{{"type":"file","path":"tiny.gguf","size":1,"lfs":{{"oid":"{}","size":{}}}}}])",
+          digest_, content_.size());
+      return list;
+    }
+    HubReply file = reply_with_file(request, content_);
+    file.rate = rate_;
+    ++downloads_;
+    return file;
+  }
+
+  std::vector<std::string> words(std::vector<std::string> more = {}) const {
+    std::vector<std::string> all{GOGRID_PROGRAM,  "models",      "pull",   "hf:o/r", "--json",
+                                 "--hf-endpoint", server_.url(), "--name", "tiny"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  Outcome pull(std::vector<std::string> more = {}) const {
+    return run_program(words(std::move(more)), data());
+  }
+  std::filesystem::path data() const { return folder_ / "data"; }
+
+  // Waits until so many answers with bytes of the file have begun.
+  void wait_for_downloads(int count) const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (downloads_ < count && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(milliseconds(2));
+  }
+  // Of the record on the disk.
+  Bytes kept() const {
+    const auto path = data() / "models" / "incoming" / ("sha256-" + digest_ + ".state");
+    const auto text = read_file(path, kMiB);
+    if (!text) return 0;
+    const auto state = parse_partial_state(*text, path.native());
+    EXPECT_TRUE(state) << "a record is whole at any moment: " << state.error().message;
+    return state ? state->present.total() : 0;
+  }
+  void expect_right_bytes() const {
+    const auto blob = data() / "models" / "blobs" / (digest_ + ".gguf");
+    EXPECT_TRUE(read_file(blob, kGiB) == content_);
+    EXPECT_TRUE(std::filesystem::is_empty(data() / "models" / "incoming"));
+    const Outcome verify = run_program({GOGRID_PROGRAM, "models", "verify", "tiny"}, data());
+    EXPECT_EQ(verify.status, 0) << verify.err;
+  }
+
+  const TemporaryFolder folder_;
+  std::string content_;
+  std::string digest_;
+  std::atomic<Bytes> rate_ = 0;
+  std::atomic<int> downloads_ = 0;
+  std::atomic<int> tree_status_ = 200;
+  HubServer server_{[this](const HubRequest& request) { return reply(request); }};
+};
+
+TEST_F(PullCommand, FetchesAModelAndSaysWhatItIs) {
+  const Outcome outcome = pull();
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json model = Json::parse(outcome.out);
+  EXPECT_EQ(model["name"], "tiny");
+  EXPECT_EQ(model["digest"], "sha256:" + digest_);
+  EXPECT_EQ(model["fetched_bytes"], content_.size());
+  EXPECT_EQ(model["kept_bytes"], 0);
+  expect_right_bytes();
+  EXPECT_THAT(outcome.err, IsEmpty());
+}
+
+TEST_F(PullCommand, KilledAtThirtyRandomMomentsItGoesOnAndTheBytesAreRight) {
+  constexpr int kKills = 30;
+  rate_ = 250'000;  // each of four connections
+  std::mt19937 random(20261128);
+  Bytes before = 0;
+  for (int kill = 0; kill < kKills; ++kill) {
+    const int seen = downloads_;
+    Process process(words(), data());
+    // Some die before they fetch anything: at their start, or while they ask the hub.
+    if (kill % 6 != 0) wait_for_downloads(seen + 1);
+    std::this_thread::sleep_for(milliseconds(random() % 500));
+    process.signal(SIGKILL);
+    EXPECT_EQ(process.finish().status, -SIGKILL) << "it was done before it could be killed";
+    const Bytes now = kept();
+    EXPECT_GE(now, before) << "what was kept is kept, kill " << kill;
+    before = now;
+  }
+  EXPECT_GT(before, content_.size() / 40);
+  EXPECT_LT(before, content_.size());
+  rate_ = 0;
+  const Outcome last = pull();
+  ASSERT_EQ(last.status, 0) << last.err;
+  const Json model = Json::parse(last.out);
+  EXPECT_EQ(model["kept_bytes"], before);
+  EXPECT_EQ(model["fetched_bytes"], content_.size() - before) << "fewer than from zero";
+  expect_right_bytes();
+  RecordProperty("kept_bytes", std::to_string(before));
+  RecordProperty("size", std::to_string(content_.size()));
+}
+
+TEST_F(PullCommand, StopsAtCtrlCAndGoesOnWhenAskedAgain) {
+  rate_ = 250'000;
+  Process process(words(), data());
+  wait_for_downloads(4);
+  std::this_thread::sleep_for(milliseconds(300));
+  process.signal(SIGINT);
+  const Outcome stopped = process.finish();
+  EXPECT_EQ(stopped.status, 1);
+  EXPECT_THAT(stopped.err, HasSubstr("the same command goes on there"));
+  rate_ = 0;
+  const Outcome again = pull();
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_GT(Json::parse(again.out)["kept_bytes"], 0);
+  expect_right_bytes();
+}
+
+TEST_F(PullCommand, TwoProcessesShareOneFetch) {
+  rate_ = 2'000'000;
+  Process first(words(), data());
+  wait_for_downloads(1);
+  const Outcome second = pull();
+  const Outcome one = first.finish();
+  EXPECT_EQ(one.status, 0) << one.err;
+  ASSERT_EQ(second.status, 0) << second.err;
+  EXPECT_EQ(Json::parse(second.out)["fetched_bytes"], 0);
+  EXPECT_THAT(second.err, HasSubstr("another pull fetches"));
+  expect_right_bytes();
+}
+
+TEST_F(PullCommand, HoldsTheRateThatWasAskedFor) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::string rate = std::to_string(content_.size());  // all of it in a second
+  const Outcome outcome = pull({"--limit-rate", rate});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(800));
+}
+
+TEST_F(PullCommand, ATokenComesFromAFileAndIsNeverShown) {
+  ASSERT_TRUE(write_file(folder_ / "token", "hf_very-secret\n"));
+  tree_status_ = 401;
+  const Outcome refused = pull({"--token-file", folder_ / "token", "--log-level", "debug"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err,
+              AllOf(HasSubstr("token is not accepted"), Not(HasSubstr("very-secret"))));
+  EXPECT_EQ(server_.requests().front().headers.at("authorization"), "Bearer hf_very-secret");
+  ASSERT_TRUE(write_file(folder_ / "token", "very-secret\nX-Header: y"));
+  const Outcome bad = pull({"--token-file", folder_ / "token"});
+  EXPECT_EQ(bad.status, 2);
+  EXPECT_THAT(bad.err, Not(HasSubstr("very-secret")));
+}
+
+TEST_F(PullCommand, AnotherDigestThanTheHubsIsRefusedBeforeItIsFetched) {
+  const Outcome outcome = pull({"--sha256", std::string(64, '0')});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("there it is " + digest_));
+  EXPECT_EQ(downloads_, 0);
+}
+
+TEST_F(PullCommand, WrongUsageIsStatusTwo) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
+      {{"models", "pull", "http://192.0.2.1/m.gguf"}, "--allow-http"},
+      {{"models", "pull", "m.gguf"}, "hf:owner/repo"},
+      {{"models", "pull", "hf:o/r", "--limit-rate", "fast"}, "--limit-rate"},
+      {{"models", "pull", "hf:o/r", "--connections", "17"}, "1..16"},
+      {{"models", "pull", "hf:o/r", "--hf-endpoint", "nonsense"}, "https://"}};
+  for (const auto& [arguments, text] : wrong) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.begin(), GOGRID_PROGRAM);
+    const Outcome outcome = run_program(all, data());
+    EXPECT_EQ(outcome.status, 2) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(text));
+    EXPECT_THAT(outcome.out, IsEmpty());
+  }
+  const Outcome grid = run_program({GOGRID_PROGRAM, "models", "pull", "gogrid:host/model"}, data());
+  EXPECT_EQ(grid.status, 3) << "never in this version";
+}
+
+}  // namespace
+}  // namespace gogrid::testing
