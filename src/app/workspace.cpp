@@ -57,6 +57,13 @@ Result<ModelSource> Workspace::find(std::string_view model, const Progress& prog
   return ModelSource{entry.name, entry.path, entry.digest};
 }
 
+Result<std::filesystem::path> Workspace::path_of(std::string_view model) const {
+  if (is_path(model)) return std::filesystem::path(model);
+  GOGRID_ASSIGN_OR_RETURN(const ModelLibrary models, library());
+  GOGRID_ASSIGN_OR_RETURN(auto entry, models.find(model));
+  return std::move(entry.path);
+}
+
 Result<std::string> Workspace::digest_of(const std::filesystem::path& file,
                                          const Progress& progress) const {
   struct stat status{};

@@ -35,6 +35,8 @@ class Workspace {
   // path is remembered by the file's identity (device, inode, size, time of change); `progress`
   // reports hashing.
   Result<ModelSource> find(std::string_view model, const Progress& progress = {}) const;
+  // The same without its digest: reads nothing of the file.
+  Result<std::filesystem::path> path_of(std::string_view model) const;
 
  private:
   explicit Workspace(std::filesystem::path root) : root_(std::move(root)) {}

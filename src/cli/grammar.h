@@ -25,6 +25,8 @@ struct Parsed {
   PlanCommand plan;
   BenchCommand bench;
   ModelsCommand models;
+  QuantizeCommand quantize;
+  ImatrixCommand imatrix;
   CompletionCommand completion;
 };
 

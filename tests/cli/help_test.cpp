@@ -31,6 +31,9 @@ const std::vector<std::vector<const char*>>& commands() {
                                                          {"models", "show"},
                                                          {"models", "rm"},
                                                          {"models", "verify"},
+                                                         {"models", "loss"},
+                                                         {"quantize"},
+                                                         {"imatrix"},
                                                          {"completion"}};
   return all;
 }

@@ -72,7 +72,7 @@ class QuantizerTest : public ::testing::Test {
 };
 
 TEST_F(QuantizerTest, WritesEveryTypeAsPlannedAndAModelThatIsOne) {
-  const GgufFile file = model();
+  const GgufFile file = model({.n_layers = 1, .n_kv_heads = 1});
   const ImportanceMatrix importance = importance_of(file);
   for (const std::string& mix : mix_names()) {
     QuantizeOptions options = to(mix);
