@@ -23,9 +23,9 @@ build_packages=(
   nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev prometheus-cpp-dev
   libsodium-dev libsystemd-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip)
-check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools
+check_packages=(clang-21 clang-format-21 clang-tidy-21 libclang-rt-21-dev shellcheck curl llama.cpp-tools llama.cpp-tools-extra
   dbus-daemon python3-dbusmock)
-bench_packages=(llama.cpp-tools-extra libggml0-backend-rpc)
+bench_packages=(libggml0-backend-rpc)
 # Being installed is not enough where a base system has an older one: its linker cannot link what g++-16 emits, and its
 # libraries are built for another standard library.
 minimum_versions=(binutils=2.45 cmake=3.28 libgtest-dev=1.15 libgmock-dev=1.15 libbenchmark-dev=1.9)

@@ -14,5 +14,8 @@ Status bench_command(const BenchCommand& command, const CommonOptions& common);
 Status devices_command(const DevicesCommand& command, const CommonOptions& common);
 Status doctor_command(const DoctorCommand& command, const CommonOptions& common);
 Status models_command(const ModelsCommand& command, const CommonOptions& common);
+Status loss_command(const LossCommand& command, const CommonOptions& common);
+Status imatrix_command(const ImatrixCommand& command, const CommonOptions& common);
+Status quantize_command(const QuantizeCommand& command, const CommonOptions& common);
 
 }  // namespace gogrid

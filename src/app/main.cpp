@@ -55,6 +55,10 @@ Status dispatch(const CommandLine& line) {
           return devices_command(command, line.common);
         } else if constexpr (std::is_same_v<Command, DoctorCommand>) {
           return doctor_command(command, line.common);
+        } else if constexpr (std::is_same_v<Command, ImatrixCommand>) {
+          return imatrix_command(command, line.common);
+        } else if constexpr (std::is_same_v<Command, QuantizeCommand>) {
+          return quantize_command(command, line.common);
         } else {
           return models_command(command, line.common);
         }

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/loss_json.h"
 #include "app/models_check.h"
 #include "app/models_show.h"
 #include "app/pull_command.h"
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 void print_row(const ModelEntry& entry) {
   std::printf("%-28s %10s  %-10s %-6s %s\n", entry.name.c_str(), format_bytes(entry.size).c_str(),
               entry.architecture.c_str(), entry.quantization.c_str(), entry.license.c_str());
+  if (entry.loss) std::printf("  %s\n", text_of(*entry.loss).c_str());
 }
 
 Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
@@ -86,6 +88,8 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
   GOGRID_ASSIGN_OR_RETURN(const Workspace workspace, Workspace::open(common.data_dir));
   GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
   switch (command.action) {
+    case ModelsCommand::Action::kLoss:
+      return loss_command(command.loss, common);
     case ModelsCommand::Action::kImport:
       return import(library, command, common.json);
     case ModelsCommand::Action::kPull:

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "app/loss_json.h"
 #include "model/gguf_file.h"
 #include "model/model_description.h"
 #include "model/model_difference.h"
@@ -83,7 +84,8 @@ Json entry_json(const ShownModel& model, const ModelDescription& description) {
           {"architecture", or_null(description.architecture)},
           {"quantization", description.quantization},
           {"license", or_null(description.license)},
-          {"imported_at", nullptr}};
+          {"imported_at", nullptr},
+          {"loss", nullptr}};
 }
 
 void add_run_fields(Json& json, const Result<ModelProfile>& profile) {
@@ -213,6 +215,7 @@ void print_model(const ShownModel& model, const ModelDescription& description) {
   }
   if (!model.source.digest.empty()) print_line("sha256", model.source.digest);
   print_weights(description);
+  if (model.entry && model.entry->loss) print_line("loss", text_of(*model.entry->loss));
   print_shape(description);
   print_running(description.profile);
 }
@@ -271,7 +274,8 @@ Json json_of(const ModelEntry& entry) {
           {"architecture", entry.architecture},
           {"quantization", entry.quantization},
           {"license", entry.license},
-          {"imported_at", entry.imported_at}};
+          {"imported_at", entry.imported_at},
+          {"loss", entry.loss ? json_of(*entry.loss) : Json()}};
 }
 
 Status show_model(const Workspace& workspace, const ModelsCommand& command, bool json) {

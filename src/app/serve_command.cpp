@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/config.h"
+#include "app/guest.h"
 #include "app/plan_now.h"
 #include "app/policies.h"
 #include "app/prepare.h"
@@ -17,7 +18,6 @@
 #include "http/http_server.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
-#include "resource/local_zone.h"
 #include "resource/machine_watch.h"
 #include "resource/memory_caps.h"
 #include "resource/policy_store.h"
@@ -32,10 +32,6 @@ namespace {
 constexpr std::uint64_t kMaxWaiting = 1024;
 constexpr Duration kDrainLimit = std::chrono::seconds(30);
 constexpr auto kLook = std::chrono::milliseconds(5);
-// The watch has a thread of its own, and can wait for a slow driver. Below the window of a look
-// (LoadMonitor::kWindow), so that the reading at its beginning is not taken for the one at its end.
-constexpr Duration kGpuMaxAge = std::chrono::milliseconds(500);
-constexpr Duration kGpuMaxWait = std::chrono::seconds(1);
 
 // A flag wins over the file, the file over the default.
 Result<Config> merged_config(const ServeCommand& command) {
@@ -65,21 +61,6 @@ PlacementOptions placement_of(const ServeCommand& command, const Config& config)
   return placement;
 }
 
-// Null where the system is none that we know, which is said once.
-std::unique_ptr<ProcessPriority> make_priority() {
-  auto system = host_priority_system();
-  if (system) return std::make_unique<ProcessPriority>(*std::move(system));
-  log::warning("priority_not_set", {{"why", system.error().message}});
-  return nullptr;
-}
-
-void warn_of(const PriorityReport& report) {
-  for (const PriorityItem& item : report.items) {
-    if (!item.warning.empty()) log::warning("priority_not_set", {{"why", item.warning}});
-  }
-  if (!report.warning.empty()) log::warning("priority_not_set", {{"why", report.warning}});
-}
-
 // Limits of a device that is not here are allowed, for it may come back; a mistyped name is none.
 void warn_of_unknown_devices(const ResourcePolicy& policy, const std::vector<Device>& devices) {
   std::vector<std::string> known;
@@ -89,24 +70,6 @@ void warn_of_unknown_devices(const ResourcePolicy& policy, const std::vector<Dev
     log::warning("limit_of_unknown_device",
                  {{"device", id}, {"hint", "no such device here" + suggestion(id, known)}});
   }
-}
-
-// The owner's time zone; of this process's own environment.
-Result<const std::chrono::time_zone*> zone_here() { return local_zone(std::getenv("TZ")); }
-
-WatchSources watch_sources(HostLoadReader& host, Telemetry& gpus) {
-  WatchSources sources{
-      .load = {
-          .host = [&host] { return host.read(); },
-          .gpu_of_others = [&gpus] { return gpu_of_others(*gpus.read(kGpuMaxAge, kGpuMaxWait)); }},
-      .wall_clock =
-          [] { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); },
-      .zone = zone_here};
-  if (auto sessions = logind_sessions({}))
-    sources.sessions = *std::move(sessions);
-  else
-    log::info("presence_not_watched", {{"why", sessions.error().message}});
-  return sources;
 }
 
 // Everything that serves, in order of start; destroyed in reverse.

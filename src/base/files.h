@@ -54,6 +54,9 @@ class AtomicFile {
   Bytes size() const;
   // To read back what was written (pread): for a digest of what is really there.
   int descriptor() const;
+  // Where it is until commit(): for writers that take a name. size() does not count what they
+  // write.
+  const std::filesystem::path& path() const;
   // fsync, rename over `target`, fsync of the folder.
   Status commit();
   // The same under another name in the same folder: for a name that depends on the content.

@@ -4,6 +4,7 @@
 #include "cli/grammar.h"
 #include "cli/help_text.h"
 #include "cli/options.h"
+#include "model/quantization_types.h"
 
 namespace gogrid {
 namespace {
@@ -25,6 +26,13 @@ std::string cases(const CLI::App& app, const std::string& path) {
   return text;
 }
 
+// "  local types='q1_0 ...'": what --type may be.
+std::string types() {
+  std::string text;
+  for (const std::string& name : mix_names()) text += (text.empty() ? "" : " ") + name;
+  return "  local types='" + text + "'\n";
+}
+
 // The command is the words before the first option. Values of some options, and what some commands
 // take, are models of the library; anything else may be a file.
 constexpr const char* kBegin = R"(# bash completion for gogrid: source <(gogrid completion bash)
@@ -38,18 +46,20 @@ _gogrid() {
   done
   case "$command" in
 )";
-constexpr const char* kEnd = R"(  esac
-  COMPREPLY=()
+constexpr const char* kAfterCases = "  esac\n";
+constexpr const char* kEnd = R"(  COMPREPLY=()
   case "$previous" in
     -p|--prompt|-n|--max-tokens|--temperature|--top-?|--min-p|--seed) return ;;
     --context|--parallel|--split|--device|--listen|--limit|--name|--sha256|--prompt-tokens) return ;;
+    --tensor-type|--threads|--chunks) return ;;
+    -t|--type) words="$types" ;;
     --mode) words='conservative balanced aggressive' ;;
     --log-level) words='debug info warning error off' ;;
-    -f|--file|--config|--data-dir) words='' ;;
+    -f|--file|--config|--data-dir|--recipe|--imatrix|--text|-o|--output) words='' ;;
     --model) models=yes words='' ;;
     *)
       case "$command" in
-        run|plan|bench|'models show'|'models verify'|'models rm')
+        run|plan|bench|quantize|imatrix|'models show'|'models loss'|'models verify'|'models rm')
           [[ $current == -* ]] || { models=yes words=''; } ;;
       esac ;;
   esac
@@ -71,7 +81,7 @@ std::string bash_completion() {
   CLI::App root(help_text::kTitle, "gogrid");
   Parsed parsed;
   define_commands(root, parsed);
-  return kBegin + cases(root, "") + kEnd;
+  return kBegin + cases(root, "") + kAfterCases + types() + kEnd;
 }
 
 }  // namespace gogrid

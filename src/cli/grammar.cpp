@@ -214,6 +214,31 @@ void add_pull_options(CLI::App& app, Parsed& parsed) {
                "Take http:// from other machines, too: anybody on the way can read and change it");
 }
 
+// What runs a model over a text in chunks.
+void add_text(CLI::App& app, std::filesystem::path& text, std::uint32_t& context,
+              std::uint32_t& chunks) {
+  app.add_option("-f,--text", text, "The text, UTF-8, of at least two chunks")
+      ->type_name("FILE")
+      ->required();
+  app.add_option("--context", context, "Tokens of a chunk (default 512)")
+      ->type_name("N")
+      ->check(whole_number(16, 1'048'576));
+  app.add_option("--chunks", chunks, "End after so many chunks (default: all of the text)")
+      ->type_name("N")
+      ->check(whole_number(1, 1'000'000));
+}
+
+void fill_loss(CLI::App& app, Parsed& parsed) {
+  LossCommand& command = parsed.models.loss;
+  app.footer(help_text::kLoss);
+  app.add_option("BASE", command.base, "The model before: a name in the library, or a GGUF file")
+      ->required();
+  app.add_option("MODEL", command.other, "The model that was made of it")->required();
+  add_text(app, command.text, command.context, command.chunks);
+  add_devices(app, parsed);
+  add_policy(app, parsed.policy);
+}
+
 void add_models(CLI::App& root, Parsed& parsed) {
   auto* models =
       root.add_subcommand("models", "Fetch, import, list, show, verify and remove models");
@@ -261,8 +286,67 @@ void add_models(CLI::App& root, Parsed& parsed) {
         ->add_option("NAME", parsed.models.name, "A model of the library")
         ->required();
   }
+  fill_loss(*add("loss", "Measure what a model lost against the one it was made of",
+                 ModelsCommand::Action::kLoss),
+            parsed);
   for (CLI::App* app : models->get_subcommands([](CLI::App*) { return true; }))
     add_common(*app, parsed.common);
+}
+
+void add_quantize(CLI::App& root, Parsed& parsed) {
+  auto* app = root.add_subcommand("quantize", "Make a model smaller");
+  QuantizeCommand& command = parsed.quantize;
+  app->footer(help_text::kQuantize);
+  app->add_option("MODEL", command.model, kModelHelp)->required();
+  auto* out = app->add_option("OUT", command.output, "The file to write; or see --name");
+  app->add_option("--name", command.name, "Write into the library, under this name, not into OUT")
+      ->type_name("NAME")
+      ->excludes(out);
+  app->add_option("-t,--type", command.type,
+                  "What to make of the weights: q4_k_m, q8_0, f16 and so on (all: "
+                  "docs/quantization.md)")
+      ->type_name("TYPE")
+      ->required();
+  repeatable(app->add_option("--tensor-type", command.tensor_types,
+                             "Another type for the tensors in whose names the regular expression "
+                             "NAME is found, as in attn_v=q8_0; repeatable, the first that fits "
+                             "counts")
+                 ->type_name("NAME=TYPE"));
+  app->add_option("--recipe", command.recipe, "Read more of these from FILE, after those above")
+      ->type_name("FILE");
+  app->add_option("--imatrix", command.imatrix,
+                  "An importance matrix of the model: less loss, and needed below three bits")
+      ->type_name("FILE");
+  app->add_option("--output-type", command.output_type, "Another type for output.weight")
+      ->type_name("TYPE");
+  app->add_option("--token-embedding-type", command.token_embedding_type,
+                  "Another type for token_embd.weight")
+      ->type_name("TYPE");
+  app->add_flag("--pure", command.pure, "All matrices in the same type, not in a mix");
+  app->add_flag("--allow-requantize", command.allow_requantize,
+                "Also from weights that are quantized already: they lose once more");
+  app->add_flag("--dry-run", command.dry_run, "Say what would be written, and write nothing");
+  app->add_option("--threads", command.threads, "Threads (default: one for each core)")
+      ->type_name("N")
+      ->check(whole_number(1, 512));
+  add_policy(*app, parsed.policy);
+  add_json(*app, parsed.common);
+  add_common(*app, parsed.common);
+}
+
+void add_imatrix(CLI::App& root, Parsed& parsed) {
+  auto* app = root.add_subcommand("imatrix", "Measure what matters in a model's weights");
+  ImatrixCommand& command = parsed.imatrix;
+  app->footer(help_text::kImatrix);
+  app->add_option("MODEL", command.model, kModelHelp)->required();
+  add_text(*app, command.text, command.context, command.chunks);
+  app->add_option("-o,--output", command.output,
+                  "The file to write, or to go on with (default: MODEL.imatrix.gguf)")
+      ->type_name("OUT");
+  add_devices(*app, parsed);
+  add_policy(*app, parsed.policy);
+  add_json(*app, parsed.common);
+  add_common(*app, parsed.common);
 }
 
 }  // namespace
@@ -280,6 +364,8 @@ void define_commands(CLI::App& root, Parsed& parsed) {
   add_device_list(root, parsed);
   add_doctor(root, parsed);
   add_models(root, parsed);
+  add_quantize(root, parsed);
+  add_imatrix(root, parsed);
   auto* completion = root.add_subcommand("completion", "Print a completion script for a shell");
   completion->footer(help_text::kCompletion);
   completion->add_option("SHELL", parsed.completion.shell, "bash")

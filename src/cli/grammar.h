@@ -26,6 +26,8 @@ struct Parsed {
   BenchCommand bench;
   ModelsCommand models;
   std::optional<std::string> limit_rate;
+  QuantizeCommand quantize;
+  ImatrixCommand imatrix;
   CompletionCommand completion;
 };
 

@@ -114,6 +114,34 @@ EXAMPLES
   gogrid models pull hf:owner/private@v1.0 --token-file ~/.hub-token --limit-rate 5MiB
   gogrid models pull ollama:llama3.2:3b
   gogrid models pull https://example.org/model.gguf --sha256 HEX)";
+inline constexpr const char* kLoss = R"(
+BEHAVIOUR
+  Runs both models over the text, side by side, and prints the perplexity of each, the
+  Kullback-Leibler divergence from BASE (mean, and what 99 % of positions are below) and how often
+  both find the same token most likely. A model of the library keeps it: see `models show`.
+
+EXAMPLES
+  gogrid models loss model-f16 model-q4 --text wiki.txt
+  gogrid models loss model-f16.gguf model-q4 --text wiki.txt --chunks 20 --json)";
+inline constexpr const char* kQuantize = R"(
+BEHAVIOUR
+  Writes aside and renames: OUT is whole or not there, also after Ctrl-C. A file that exists is not
+  overwritten. Weights that are quantized already are refused unless --allow-requantize is given.
+  Between two tensors it rests and pauses as the limits say (docs/quantization.md).
+
+EXAMPLES
+  gogrid quantize model-f16.gguf --name model-q4 --type q4_k_m
+  gogrid quantize model-f16.gguf small.gguf --type q3_k_m --tensor-type attn_v=q6_k
+  gogrid quantize model-f16.gguf tiny.gguf --type iq2_xs --imatrix model.imatrix.gguf --dry-run)";
+inline constexpr const char* kImatrix = R"(
+BEHAVIOUR
+  Runs the model over the text and sums up the squares of what each column of each weight is
+  multiplied with, for `quantize --imatrix`, in the format of llama.cpp. What is done is kept twice
+  a minute and at Ctrl-C; the same command goes on there.
+
+EXAMPLES
+  gogrid imatrix model-f16 --text wiki.txt
+  gogrid quantize model-f16 model-q2.gguf --type q2_k --imatrix model-f16.imatrix.gguf)";
 inline constexpr const char* kCompletion = R"(
 EXAMPLES
   source <(gogrid completion bash))";

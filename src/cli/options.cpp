@@ -91,8 +91,12 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   if (name == "plan") placed(std::move(parsed.plan));
   if (name == "bench") placed(std::move(parsed.bench));
   if (name == "devices") line.command = DevicesCommand{placement.devices};
-  if (name == "doctor") line.command = DoctorCommand{placement.devices, std::move(parsed.policy)};
+  if (name == "doctor") line.command = DoctorCommand{placement.devices, parsed.policy};
+  parsed.models.loss.devices = parsed.imatrix.devices = placement.devices;
+  parsed.models.loss.policy = parsed.imatrix.policy = parsed.quantize.policy = parsed.policy;
   if (name == "models") placed(std::move(parsed.models));
+  if (name == "imatrix") line.command = std::move(parsed.imatrix);
+  if (name == "quantize") line.command = std::move(parsed.quantize);
   if (name == "completion") line.command = std::move(parsed.completion);
   return line;
 }

@@ -34,7 +34,7 @@ struct PlacementOptions {
   bool deterministic = false;
 };
 
-// How much of the machine, and where else that is said: `serve`, `doctor`.
+// How much of the machine, and where else that is said: `serve`, `doctor`, and long jobs.
 struct PolicyOptions {
   std::filesystem::path config;
   std::optional<std::string> mode;
@@ -84,8 +84,27 @@ struct PullChoices {
   std::string ollama_endpoint;       // empty: $GOGRID_OLLAMA_ENDPOINT, else registry.ollama.ai
   bool allow_http = false;           // from other machines, too
 };
+// `models loss`: what OTHER lost against BASE.
+struct LossCommand {
+  std::string base;
+  std::string other;
+  std::filesystem::path text;
+  std::uint32_t context = 512;      // tokens of a chunk
+  std::uint32_t chunks = 0;         // 0: all
+  std::vector<DeviceSpec> devices;  // one at most; empty: the CPU
+  PolicyOptions policy;
+};
 struct ModelsCommand {
-  enum class Action : std::uint8_t { kImport, kPull, kList, kShow, kCheck, kVerify, kRemove };
+  enum class Action : std::uint8_t {
+    kImport,
+    kPull,
+    kList,
+    kShow,
+    kCheck,
+    kVerify,
+    kRemove,
+    kLoss
+  };
   Action action = Action::kList;
   std::filesystem::path file;  // import
   std::string name;            // all but list; show, check: or a path
@@ -94,6 +113,32 @@ struct ModelsCommand {
   std::string diff;            // show: what differs from this model; empty: none
   PlacementOptions placement;  // check
   PullChoices pull;
+  LossCommand loss;
+};
+struct QuantizeCommand {
+  std::string model;             // a library name or a path
+  std::filesystem::path output;  // or, into the library:
+  std::string name;
+  std::string type;                       // of the mix
+  std::vector<std::string> tensor_types;  // NAME=TYPE
+  std::filesystem::path recipe;
+  std::filesystem::path imatrix;
+  std::optional<std::string> output_type;
+  std::optional<std::string> token_embedding_type;
+  std::uint32_t threads = 0;  // 0: one for each core
+  bool pure = false;
+  bool allow_requantize = false;
+  bool dry_run = false;
+  PolicyOptions policy;
+};
+struct ImatrixCommand {
+  std::string model;  // a library name or a path
+  std::filesystem::path text;
+  std::filesystem::path output;     // empty: named after the model
+  std::uint32_t context = 512;      // tokens of a chunk
+  std::uint32_t chunks = 0;         // 0: all
+  std::vector<DeviceSpec> devices;  // one at most; empty: the CPU
+  PolicyOptions policy;
 };
 struct CompletionCommand {
   std::string shell;
@@ -106,7 +151,7 @@ struct PrintCommand {
 struct CommandLine {
   CommonOptions common;
   std::variant<PrintCommand, ServeCommand, RunCommand, PlanCommand, BenchCommand, DevicesCommand,
-               DoctorCommand, ModelsCommand, CompletionCommand>
+               DoctorCommand, ModelsCommand, QuantizeCommand, ImatrixCommand, CompletionCommand>
       command;
 };
 

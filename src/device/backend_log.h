@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,9 @@ namespace gogrid {
 // the innermost gets the lines. Not thread-safe: lives on one thread's stack.
 class BackendLogCapture {
  public:
-  BackendLogCapture();
+  // Each line comes to `listener` (if any) when it is whole: how far a long call is. It is called
+  // in the middle of the library's work, and an exception of it is lost.
+  explicit BackendLogCapture(std::function<void(std::string_view)> listener = {});
   ~BackendLogCapture();
   BackendLogCapture(const BackendLogCapture&) = delete;
   BackendLogCapture& operator=(const BackendLogCapture&) = delete;
@@ -29,6 +32,7 @@ class BackendLogCapture {
 
  private:
   BackendLogCapture* outer_;
+  const std::function<void(std::string_view)> listener_;
   std::vector<std::string> lines_;
   std::string last_error_;
 };

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "device/backend_log.h"
 #include "device/device_registry.h"
@@ -65,13 +66,17 @@ void on_backend_log(ggml_log_level level, const char* text, void*) noexcept {
 
 }  // namespace
 
-BackendLogCapture::BackendLogCapture() : outer_(innermost_capture) { innermost_capture = this; }
+BackendLogCapture::BackendLogCapture(std::function<void(std::string_view)> listener)
+    : outer_(innermost_capture), listener_(std::move(listener)) {
+  innermost_capture = this;
+}
 
 BackendLogCapture::~BackendLogCapture() { innermost_capture = outer_; }
 
 void BackendLogCapture::add(std::string_view line, bool is_error) {
   if (lines_.size() < kMaxLines) lines_.emplace_back(line);
   if (is_error) last_error_ = line;
+  if (listener_) listener_(line);
 }
 
 void initialize_backends() {

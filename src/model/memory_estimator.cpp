@@ -65,7 +65,8 @@ Bytes compute_of(const ModelProfile& profile, const MemoryQuestion& question) {
       times(masks * (question.flash_attention ? 2 : sizeof(float)), times(cells, rows));
 
   const bool last = is_last(profile, question.layers);
-  const Bytes outputs = last ? std::max(kMinOutputs, question.parallel) : rows;
+  const Bytes outputs =
+      last ? std::max({kMinOutputs, question.parallel, question.max_outputs}) : rows;
   // The model's last layer goes on with the rows that want an output.
   const Bytes wide_rows = last && question.layers.size() == 1 ? std::min(outputs, rows) : rows;
   const Bytes hidden_rows = profile.gated_ffn ? 3 : 1;

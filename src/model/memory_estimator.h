@@ -20,6 +20,7 @@ struct MemoryQuestion {
   std::uint32_t parallel = 1;         // sequences at once
   std::uint32_t kv_cells = 0;         // 0: context for each sequence; else one pool for all
   std::uint32_t max_step_rows = 512;  // rows in one step (n_ubatch)
+  std::uint32_t max_outputs = 0;      // rows with logits in one call; 0: as StageSpec
   bool flash_attention = true;
 };
 

@@ -83,6 +83,14 @@ Result<std::string> copy_and_hash(const GgufFile& source, AtomicFile& target,
   return hash.finish();
 }
 
+std::unexpected<Error> taken(const ModelEntry& existing) {
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("[model_library] name '{}': already given to other content ({}); remove "
+                          "it first or choose another",
+                          existing.name, existing.digest),
+              "name");
+}
+
 // `expected` may be empty: anything is right then.
 Status check_digest(const fs::path& file, std::string_view digest, std::string_view expected) {
   if (expected.empty() || digest == expected) return {};
@@ -252,11 +260,7 @@ Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutCon
   entry.path = blob(entry.digest);
   if (const auto existing = read(entry.name)) {
     if (existing->digest == entry.digest) return *existing;
-    return fail(ErrorCode::kInvalidArgument,
-                std::format("[model_library] name '{}': already given to other content ({}); "
-                            "remove it first or choose another",
-                            entry.name, existing->digest),
-                "name");
+    return taken(*existing);
   }
   std::error_code error;
   const bool here = fs::file_size(entry.path, error) == entry.size && !error;
@@ -315,6 +319,34 @@ std::optional<ModelEntry> ModelLibrary::find_digest(std::string_view digest) con
     if (entry.digest == digest) return std::move(entry);
   }
   return std::nullopt;
+}
+
+Result<AtomicFile> ModelLibrary::begin(std::string_view name) const {
+  GOGRID_RETURN_IF_ERROR(validate_model_name(name));
+  if (const auto existing = state_->read(name)) return taken(*existing);
+  return AtomicFile::create(state_->blobs / "import");
+}
+
+Result<ModelEntry> ModelLibrary::import_written(AtomicFile written, std::string_view name,
+                                                const Progress& progress) {
+  GOGRID_RETURN_IF_ERROR(validate_model_name(name));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(written.path()));
+  GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
+  GOGRID_ASSIGN_OR_RETURN(entry.digest, sha256_file(written.path(), progress));
+  return state_->give_name(std::move(entry), std::move(written));
+}
+
+Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
+                                 const ModelLoss& loss) {
+  GOGRID_RETURN_IF_ERROR(validate_model_name(name));
+  GOGRID_ASSIGN_OR_RETURN(const FileLock alone, state_->lock());
+  GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, state_->read(name));
+  if (entry.digest != digest) {
+    return fail(ErrorCode::kUnavailable,
+                std::format("[model_library] loss of '{}': it is another model by now", name));
+  }
+  entry.loss = loss;
+  return write_file(state_->manifest(name), format_manifest(entry));
 }
 
 // --- the rest

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "base/result.h"
 #include "base/sha256.h"
 #include "base/units.h"
+#include "model/model_loss.h"
 
 namespace gogrid {
 
@@ -19,9 +21,10 @@ struct ModelEntry {
   std::filesystem::path path;
   Bytes size = 0;
   std::string architecture;
-  std::string quantization;      // the most common weight type: "q4_1"
-  std::string license;           // general.license, "unknown" when the file does not say
-  std::int64_t imported_at = 0;  // seconds since the epoch
+  std::string quantization;            // the most common weight type: "q4_1"
+  std::string license;                 // general.license, "unknown" when the file does not say
+  std::int64_t imported_at = 0;        // seconds since the epoch
+  std::optional<ModelLoss> loss = {};  // the last that was measured
 };
 
 // Thread-safe; several processes may share a folder. Nothing is under its final name before it is
@@ -50,6 +53,14 @@ class ModelLibrary {
   std::filesystem::path incoming() const;
   // A model of this content, under whatever name.
   std::optional<ModelEntry> find_digest(std::string_view digest) const;
+  // For a model that is written right here: where to write it, and its import without a copy. As
+  // import_file(); other content under that name is found before anything is written.
+  Result<AtomicFile> begin(std::string_view name) const;
+  Result<ModelEntry> import_written(AtomicFile written, std::string_view name,
+                                    const Progress& progress = {});
+  // Keeps what was measured of the model, in place of what was measured before. kUnavailable when
+  // the name is of other content than `digest` by now.
+  Status record_loss(std::string_view name, std::string_view digest, const ModelLoss& loss);
   std::vector<ModelEntry> list() const;
   // kNotFound with the nearest names.
   Result<ModelEntry> find(std::string_view name) const;

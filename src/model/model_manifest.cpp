@@ -2,7 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <format>
+#include <optional>
+#include <type_traits>
+
+#include "base/text.h"
 
 namespace gogrid {
 namespace {
@@ -45,9 +50,15 @@ class Lines {
     if (!problem_.empty()) return;
     problem_ = std::format("[model_library] {}: expected {} in line {}", where_, expected, line_);
   }
+  // The next of the lines that may follow, while there is a whole one.
+  std::optional<std::string_view> optional_line() {
+    if (!text_.contains('\n')) return std::nullopt;
+    return next();
+  }
   Status finish() {
     if (problem_.empty() && !text_.empty())
-      problem_ = std::format("[model_library] {}: expected nothing after line {}", where_, line_);
+      problem_ =
+          std::format("[model_library] {}: expected whole lines after line {}", where_, line_);
     if (problem_.empty()) return {};
     return fail(ErrorCode::kCorrupt, problem_);
   }
@@ -73,13 +84,76 @@ bool is_digest(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+// Words of a line, as one type or another; the first that is none stays.
+class Words {
+ public:
+  explicit Words(std::string_view line) : rest_(line) {}
+
+  std::string word() { return std::string(next_word(rest_)); }
+  template <class T>
+  T number() {
+    const std::string_view text = next_word(rest_);
+    T parsed{};
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, parsed);
+    good_ = good_ && error == std::errc{} && stop == end && !text.empty();
+    if constexpr (std::is_floating_point_v<T>) good_ = good_ && std::isfinite(parsed);
+    return parsed;
+  }
+  std::string rest() { return std::string(trimmed(rest_)); }
+  bool good() const { return good_; }
+
+ private:
+  std::string_view rest_;
+  bool good_ = true;
+};
+
+// Shortest digits that give the same number again.
+std::string format_loss(const ModelLoss& loss) {
+  return std::format("loss {} {} {} {} {} {} {} {} {} {}\n", loss.base_digest, loss.text_digest,
+                     loss.context, loss.positions, loss.base_perplexity, loss.perplexity,
+                     loss.mean_kl, loss.p99_kl, loss.same_top, one_line(loss.base));
+}
+
+std::optional<ModelLoss> parse_loss(std::string_view line) {
+  Words words(line);
+  ModelLoss loss;
+  loss.base_digest = words.word();
+  loss.text_digest = words.word();
+  loss.context = words.number<std::uint32_t>();
+  loss.positions = words.number<std::uint64_t>();
+  loss.base_perplexity = words.number<double>();
+  loss.perplexity = words.number<double>();
+  loss.mean_kl = words.number<double>();
+  loss.p99_kl = words.number<double>();
+  loss.same_top = words.number<double>();
+  loss.base = words.rest();
+  if (!words.good() || !is_digest(loss.base_digest) || !is_digest(loss.text_digest) ||
+      loss.base.empty())
+    return std::nullopt;
+  return loss;
+}
+
+void read_optional(Lines& lines, ModelEntry& entry) {
+  for (auto line = lines.optional_line(); line; line = lines.optional_line()) {
+    const std::string_view key = next_word(*line);
+    if (trimmed(*line).empty()) return lines.complain("a key and its values");
+    if (key != "loss") continue;
+    if (entry.loss) return lines.complain("one line 'loss ...'");
+    entry.loss = parse_loss(*line);
+    if (!entry.loss) return lines.complain("digests, numbers and a name after 'loss'");
+  }
+}
+
 }  // namespace
 
 std::string format_manifest(const ModelEntry& entry) {
-  return std::format(
+  std::string text = std::format(
       "{}\ndigest {}\nsize {}\nimported_at {}\narchitecture {}\nquantization {}\nlicense {}\n",
       kFirstLine, entry.digest, entry.size, entry.imported_at, one_line(entry.architecture),
       one_line(entry.quantization), one_line(entry.license));
+  if (entry.loss) text += format_loss(*entry.loss);
+  return text;
 }
 
 Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where) {
@@ -93,6 +167,7 @@ Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where)
   entry.architecture = lines.value("architecture");
   entry.quantization = lines.value("quantization");
   entry.license = lines.value("license");
+  read_optional(lines, entry);
   GOGRID_RETURN_IF_ERROR(lines.finish());
   return entry;
 }

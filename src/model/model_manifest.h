@@ -17,10 +17,13 @@ namespace gogrid {
 //   architecture llama
 //   quantization q4_1
 //   license apache-2.0
-// Values reach to the end of the line; control characters in them become spaces.
+// Values reach to the end of the line; control characters in them become spaces. Behind these come
+// lines that not every model has, each a key and its values; keys that are not known, which
+// later versions write, are passed over:
+//   loss DIGEST TEXT CONTEXT POSITIONS BASE-PPL PPL MEAN-KL P99-KL SAME-TOP NAME
 std::string format_manifest(const ModelEntry& entry);
 
-// kCorrupt "[model_library] WHERE: …" unless all lines are there, once each and in order.
+// kCorrupt "[model_library] WHERE: …" unless all of the first are there, once each and in order.
 Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where);
 
 }  // namespace gogrid

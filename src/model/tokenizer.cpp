@@ -157,6 +157,9 @@ bool Tokenizer::ends_generation(Token token) const {
 
 const std::vector<Token>& Tokenizer::end_tokens() const { return state_->end_tokens; }
 
+const std::vector<Token>& Tokenizer::before() const { return state_->before; }
+const std::vector<Token>& Tokenizer::behind() const { return state_->behind; }
+
 std::uint32_t Tokenizer::size() const {
   return static_cast<std::uint32_t>(llama_vocab_n_tokens(state_->vocabulary));
 }

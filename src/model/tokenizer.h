@@ -43,6 +43,9 @@ class Tokenizer final : public Vocabulary {
   bool ends_generation(Token token) const override;
   // All tokens that end generation, for `ban_end_of_text`.
   const std::vector<Token>& end_tokens() const;
+  // What the model wants before every text, and behind it; mostly one token and none.
+  const std::vector<Token>& before() const;
+  const std::vector<Token>& behind() const;
   std::uint32_t size() const;
   // As text, empty when the model has none: templates ask for them by name.
   std::string bos_text() const;

@@ -124,6 +124,9 @@ llama_context_params context_params(const StageSpec& spec, Callbacks& callbacks)
   if (callbacks.tap) {
     params.cb_eval = &LayerTap::on_node;
     params.cb_eval_user_data = &*callbacks.tap;
+  } else if (callbacks.products) {
+    params.cb_eval = &ProductTap::on_node;
+    params.cb_eval_user_data = &*callbacks.products;
   }
   return params;
 }
@@ -158,7 +161,7 @@ std::string name_of_stage(const StageSpec& spec) {
 std::uint32_t outputs_per_call(const StageSpec& spec) {
   // A stage that is not the last has a vocabulary of 32 and wants every row computed to its end.
   if (!spec.is_last()) return std::max(spec.max_step_rows, spec.parallel);
-  return std::max(kMinOutputs, spec.parallel);
+  return std::max({kMinOutputs, spec.parallel, spec.max_outputs});
 }
 
 Status check_spec(const StageSpec& spec) {
@@ -185,6 +188,9 @@ Status check_spec(const StageSpec& spec) {
     return refuse(
         std::format("one of {} devices: {}", ggml_backend_dev_count(), spec.device.ggml_index));
   }
+  if (spec.activations != nullptr && !spec.is_whole()) {
+    return refuse("the whole model, where what goes into weights is looked at: a part");
+  }
   if (spec.is_first() && !spec.is_whole() && spec.embedding_source.empty()) {
     return refuse("the whole model's path for its token embedding: none");
   }
@@ -199,6 +205,7 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
   GOGRID_RETURN_IF_ERROR(check_model(spec, model.get()));
   auto callbacks = std::make_unique<Callbacks>();
   if (!spec.is_last()) callbacks->tap.emplace(spec.layers.size() - 1);
+  if (spec.activations != nullptr) callbacks->products.emplace(*spec.activations);
   ContextHandle context(llama_init_from_model(model.get(), context_params(spec, *callbacks)));
   if (context == nullptr) {
     return fail(ErrorCode::kExhausted,

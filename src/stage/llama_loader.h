@@ -11,6 +11,7 @@
 
 #include "stage/layer_tap.h"
 #include "stage/llama_handles.h"
+#include "stage/product_tap.h"
 #include "stage/stage.h"
 
 namespace gogrid {
@@ -26,7 +27,8 @@ struct StepDeadline {
 
 // What libllama calls back into, by address; outlives the context.
 struct Callbacks {
-  std::optional<LayerTap> tap;  // not in the last stage
+  std::optional<LayerTap> tap;         // not in the last stage
+  std::optional<ProductTap> products;  // with StageSpec::activations
   StepDeadline deadline;
 };
 

@@ -20,6 +20,7 @@
 #include "model/slice_cache.h"
 #include "request/response_sink.h"
 #include "request/sampling_spec.h"
+#include "stage/activation_sink.h"
 #include "stage/stage_leases.h"
 
 namespace gogrid {
@@ -101,12 +102,15 @@ struct StageSpec {
   std::uint32_t kv_cells =
       0;  // 0: context for each sequence; else one pool of so many cells for all
   std::uint32_t max_step_rows = 512;
-  bool deterministic = false;  // flash attention off, Q4_K not repacked
+  std::uint32_t max_outputs = 0;  // rows with logits that one call of libllama computes; a step may
+                                  // have more. 0: one for each sequence, 16 at least
+  bool deterministic = false;     // flash attention off, Q4_K not repacked
   Duration step_deadline = std::chrono::seconds(30);
   float embedding_scale = 1.0F;  // first stage of several: ModelProfile::embedding_scale
   std::filesystem::path
       embedding_source;           // first stage of several: the whole model, for token_embd rows
   std::vector<Token> end_tokens;  // for SamplingSpec::ban_end_of_text
+  ActivationSink* activations = nullptr;  // whole models only: is shown what goes into each weight
 
   bool is_first() const { return layers.first == 0; }
   bool is_last() const { return layers.last == n_layers; }

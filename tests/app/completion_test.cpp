@@ -70,6 +70,7 @@ TEST_F(BashCompletion, OffersModelsOfTheLibraryWhereAModelIsMeant) {
 TEST_F(BashCompletion, OffersWordsForALevelAndNothingForANumber) {
   EXPECT_THAT(offered({"run", "m", "--log-level", "w"}), ElementsAre("warning"));
   EXPECT_THAT(offered({"run", "m", "--seed", ""}), IsEmpty());
+  EXPECT_THAT(offered({"quantize", "m", "--type", "q4_k"}), ElementsAre("q4_k_s", "q4_k_m"));
 }
 
 TEST_F(BashCompletion, OffersFilesWhereAFileIsMeant) {

@@ -33,6 +33,9 @@ const std::vector<std::vector<const char*>>& commands() {
                                                          {"models", "pull"},
                                                          {"models", "rm"},
                                                          {"models", "verify"},
+                                                         {"models", "loss"},
+                                                         {"quantize"},
+                                                         {"imatrix"},
                                                          {"completion"}};
   return all;
 }

@@ -242,6 +242,47 @@ TEST_F(ModelLibraryTest, NamesTheModelWhoseContentIsGone) {
   EXPECT_TRUE(library.verify("m"));
 }
 
+TEST_F(ModelLibraryTest, TakesWhatWasWrittenInItsOwnFolderWithoutACopy) {
+  ModelLibrary library = open();
+  auto written = library.begin("mine");
+  ASSERT_TRUE(written) << written.error().message;
+  const std::string model = model_bytes(1);
+  ASSERT_TRUE(written->write(std::as_bytes(std::span(model))));
+  const auto entry = library.import_written(*std::move(written), "mine");
+  ASSERT_TRUE(entry) << entry.error().message;
+  EXPECT_EQ(entry->digest, digest_of(model_bytes(1)));
+  EXPECT_TRUE(library.verify("mine"));
+  EXPECT_EQ(blobs(), 1U);
+  EXPECT_THAT(library.begin("mine").error().message, HasSubstr("'mine'"));
+  EXPECT_FALSE(library.begin("No Name"));
+}
+
+TEST_F(ModelLibraryTest, LeavesNothingOfWhatWasWrittenAndIsNoModel) {
+  ModelLibrary library = open();
+  auto written = library.begin("mine");
+  ASSERT_TRUE(written);
+  ASSERT_TRUE(written->write(std::as_bytes(std::span(std::string_view("no model")))));
+  EXPECT_FALSE(library.import_written(*std::move(written), "mine"));
+  EXPECT_EQ(blobs(), 0U);
+  EXPECT_THAT(names(library), IsEmpty());
+}
+
+TEST_F(ModelLibraryTest, KeepsTheLossOfTheVeryModelThatWasMeasured) {
+  ModelLibrary library = open();
+  const auto entry = library.import_file(file("m.gguf", model_bytes(1)), "mine");
+  ASSERT_TRUE(entry);
+  const ModelLoss loss{.base = "base",
+                       .base_digest = std::string(64, 'a'),
+                       .text_digest = std::string(64, 'b'),
+                       .positions = 3,
+                       .perplexity = 9.5};
+  ASSERT_TRUE(library.record_loss("mine", entry->digest, loss));
+  EXPECT_EQ(open().find("mine")->loss, loss);
+  EXPECT_EQ(library.record_loss("mine", std::string(64, '0'), loss).error().code,
+            ErrorCode::kUnavailable);
+  EXPECT_EQ(library.record_loss("other", entry->digest, loss).error().code, ErrorCode::kNotFound);
+}
+
 TEST_F(ModelLibraryTest, NamesADamagedManifestAndKeepsTheOthers) {
   ModelLibrary library = open();
   ASSERT_TRUE(library.import_file(file("m1.gguf", model_bytes(1)), "good"));
@@ -377,7 +418,60 @@ TEST(ModelManifest, SaysWhichLineIsWrong) {
   EXPECT_THAT(complaint("size 98362432", "size 1 2"), HasSubstr("a number after 'size'"));
   EXPECT_THAT(complaint("size 98362432", "size 99999999999999999999999"), HasSubstr("line 3"));
   EXPECT_THAT(complaint("imported_at", "imported"), HasSubstr("'imported_at ...'"));
-  EXPECT_THAT(complaint("apache-2.0\n", "apache-2.0\nmore\n"), HasSubstr("nothing after line 7"));
+  EXPECT_THAT(complaint("apache-2.0\n", "apache-2.0\nmore\n"), HasSubstr("a key and its values"));
+  EXPECT_THAT(complaint("apache-2.0\n", "apache-2.0\nmore and"), HasSubstr("whole lines"));
+}
+
+ModelLoss example_loss() {
+  return {.base = "mine f16",
+          .base_digest = std::string(64, 'a'),
+          .text_digest = std::string(64, 'b'),
+          .context = 512,
+          .positions = 2550,
+          .base_perplexity = 12.3456789,
+          .perplexity = 13.1,
+          .mean_kl = 1.25e-7,
+          .p99_kl = 0.1,
+          .same_top = 0.9375};
+}
+
+TEST(ModelManifest, KeepsALossToTheLastDigit) {
+  ModelEntry entry = example_entry();
+  entry.loss = example_loss();
+  const auto again = parse_manifest(format_manifest(entry), "m");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->loss, example_loss());
+  EXPECT_FALSE(parse_manifest(format_manifest(example_entry()), "m")->loss);
+}
+
+TEST(ModelManifest, PassesOverWhatLaterVersionsWrite) {
+  ModelEntry entry = example_entry();
+  entry.loss = example_loss();
+  const auto later = parse_manifest(format_manifest(entry) + "origin hf:x/y 3\n", "m");
+  ASSERT_TRUE(later) << later.error().message;
+  EXPECT_TRUE(later->loss);
+}
+
+TEST(ModelManifest, BelievesNoLoss) {
+  ModelEntry entry = example_entry();
+  entry.loss = example_loss();
+  const std::string good = format_manifest(entry);
+  const auto complaint = [&](std::string_view from, std::string_view to) {
+    std::string text = good;
+    text.replace(text.find(from), from.size(), to);
+    const auto read = parse_manifest(text, "m");
+    return read ? std::string("accepted") : read.error().message;
+  };
+  for (const auto& [from, to] :
+       std::vector<std::pair<std::string, std::string>>{{"aaaa", "aaaA"},
+                                                        {" 512 ", " x "},
+                                                        {" 13.1 ", " nan "},
+                                                        {" 13.1 ", " 1e999 "},
+                                                        {" 13.1 ", " "},
+                                                        {" mine f16", ""}})
+    EXPECT_THAT(complaint(from, to), HasSubstr("after 'loss'")) << from << " -> " << to;
+  EXPECT_THAT(complaint("loss ", "loss " + good.substr(good.find("loss ") + 5) + "loss "),
+              HasSubstr("one line"));
 }
 
 }  // namespace

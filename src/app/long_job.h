@@ -1,0 +1,54 @@
+// Minutes of work outside a server, as a guest: by the policy of the data folder.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+
+#include "app/guest.h"
+#include "app/workspace.h"
+#include "base/clock.h"
+#include "base/result.h"
+#include "cli/options.h"
+#include "resource/governor.h"
+#include "resource/policy_store.h"
+
+namespace gogrid {
+
+// Holds for a job what holds for a server: the priority at once and in every thread; pauses for the
+// load of others, on battery, in heat and in quiet hours, and rests for max_compute, between two
+// pieces of its work, however long a piece is. Begin it before any other thread.
+//
+// Not thread-safe.
+class LongJob {
+ public:
+  // By --config, --mode and --limit, and people's changes (policy.json) over them. `what` is for
+  // people: "quantizing smollm2-135m".
+  static Result<std::unique_ptr<LongJob>> begin(const Workspace& workspace,
+                                                const PolicyOptions& options, std::string what);
+  ~LongJob() { watch_.stop(); }
+  LongJob(const LongJob&) = delete;
+  LongJob& operator=(const LongJob&) = delete;
+
+  // Between two pieces: returns once the next may begin, or false once `stop` is requested. Says on
+  // standard error why it waits, once for each pause.
+  bool rest(const std::stop_token& stop = {});
+
+  const Clock& clock() const { return clock_; }
+  ResourcePolicy policy() const { return *policies_->current(); }
+
+ private:
+  LongJob(std::unique_ptr<PolicyStore> policies, QuietHours quiet_hours, std::string what);
+
+  const std::string what_;
+  const SteadyClock clock_;
+  const std::unique_ptr<ProcessPriority> priority_ = make_priority();
+  const std::unique_ptr<PolicyStore> policies_;
+  Governor governor_{clock_};
+  HostLoadReader host_;
+  Telemetry gpus_;
+  MachineWatch watch_;
+  TimePoint begun_;  // of the piece that is being done
+};
+
+}  // namespace gogrid
