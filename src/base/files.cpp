@@ -191,6 +191,8 @@ Bytes AtomicFile::size() const { return state_->size; }
 
 int AtomicFile::descriptor() const { return state_->file.get(); }
 
+const fs::path& AtomicFile::temporary_path() const { return state_->temporary; }
+
 Status AtomicFile::commit_as(const fs::path& target) {
   state_->target = target;
   return commit();

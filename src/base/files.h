@@ -54,6 +54,8 @@ class AtomicFile {
   Bytes size() const;
   // To read back what was written (pread): for a digest of what is really there.
   int descriptor() const;
+  // Where it lies until commit(): for readers that want a path.
+  const std::filesystem::path& temporary_path() const;
   // fsync, rename over `target`, fsync of the folder.
   Status commit();
   // The same under another name in the same folder: for a name that depends on the content.
