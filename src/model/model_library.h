@@ -2,10 +2,12 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/files.h"
 #include "base/result.h"
 #include "base/sha256.h"
 #include "base/units.h"
@@ -38,6 +40,10 @@ class ModelLibrary {
   // otherwise.
   Result<ModelEntry> import_file(const std::filesystem::path& file, std::string_view name,
                                  std::string_view expected_digest = {},
+                                 const Progress& progress = {});
+  // The same of a file that `make` fills: one of the library's own, so that it is written once.
+  using FileMaker = std::function<Result<AtomicFile>(AtomicFile empty)>;
+  Result<ModelEntry> import_made(std::string_view name, const FileMaker& make,
                                  const Progress& progress = {});
   std::vector<ModelEntry> list() const;
   // kNotFound with the nearest names.

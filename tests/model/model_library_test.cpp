@@ -337,5 +337,35 @@ TEST(ModelManifest, SaysWhichLineIsWrong) {
   EXPECT_THAT(complaint("apache-2.0\n", "apache-2.0\nmore\n"), HasSubstr("nothing after line 7"));
 }
 
+TEST_F(ModelLibraryTest, WhatIsMadeForItIsWrittenOnceCheckedAndNamed) {
+  ModelLibrary library = open();
+  const std::string bytes = model_bytes(3);
+  const auto make = [&](AtomicFile empty) -> Result<AtomicFile> {
+    GOGRID_RETURN_IF_ERROR(empty.write(std::as_bytes(std::span(bytes))));
+    return empty;
+  };
+  const auto entry = library.import_made("made", make);
+  ASSERT_TRUE(entry) << entry.error().message;
+  EXPECT_EQ(entry->digest, digest_of(bytes));
+  EXPECT_EQ(*read_file(library.find("made")->path, kMiB), bytes);
+  EXPECT_EQ(blobs(), 1U);
+}
+
+TEST_F(ModelLibraryTest, WhatIsNotMadeRightLeavesNothing) {
+  ModelLibrary library = open();
+  const auto refuse = [](const AtomicFile&) -> Result<AtomicFile> {
+    return fail(ErrorCode::kCancelled, "enough");
+  };
+  EXPECT_EQ(library.import_made("a", refuse).error().message, "enough");
+  const auto make_nonsense = [](AtomicFile empty) -> Result<AtomicFile> {
+    GOGRID_RETURN_IF_ERROR(empty.write(std::as_bytes(std::span("nonsense"))));
+    return empty;
+  };
+  EXPECT_EQ(library.import_made("a", make_nonsense).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(library.import_made("../a", make_nonsense).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(blobs(), 0U);
+  EXPECT_THAT(library.list(), IsEmpty());
+}
+
 }  // namespace
 }  // namespace gogrid
