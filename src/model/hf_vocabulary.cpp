@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "model/bounded_json.h"
+#include "model/pre_tokenizers.h"
 #include "model/sentencepiece_model.h"
 #include "model/tokenizer_json.h"
 
@@ -186,7 +187,7 @@ Status fill_from_sentencepiece(const fs::path& path, TokenTable& table, HfVocabu
 }
 
 void fill_from_byte_pairs(const TokenizerDefinition& definition, TokenTable& table,
-                          HfVocabulary& out) {
+                          HfVocabulary& out, std::vector<std::string>& notes) {
   for (const auto& [text, id] : definition.vocabulary) {
     table.set(id, {text, TokenKind::kNormal, 0});
   }
@@ -195,6 +196,13 @@ void fill_from_byte_pairs(const TokenizerDefinition& definition, TokenTable& tab
   out.model = "gpt2";
   out.pre = definition.pre;
   out.composes = definition.composes;
+  if (const auto caveat = pre_tokenizer_caveat(out.pre); !caveat.empty())
+    notes.emplace_back(caveat);
+  if (out.composes) {
+    notes.emplace_back(
+        "texts that are not composed (NFC) get other tokens than from the model's own "
+        "tokenizer");
+  }
 }
 
 bool is_byte_piece(std::string_view text) {
@@ -222,7 +230,10 @@ void fill_from_pieces(const TokenizerDefinition& definition, TokenTable& table, 
 }
 
 void fill_from_word_pieces(const TokenizerDefinition& definition, TokenTable& table,
-                           HfVocabulary& out) {
+                           HfVocabulary& out, std::vector<std::string>& notes) {
+  notes.emplace_back(
+      "Hangul, and texts with combining marks, get other tokens than from the model's "
+      "own tokenizer");
   for (const auto& [text, id] : definition.vocabulary) {
     table.set(id, {text, TokenKind::kNormal, 0});
   }
@@ -233,7 +244,7 @@ void fill_from_word_pieces(const TokenizerDefinition& definition, TokenTable& ta
 }
 
 Status fill(const fs::path& folder, VocabularyKind wanted, const TokenizerFiles& files,
-            TokenTable& table, HfVocabulary& out) {
+            TokenTable& table, HfVocabulary& out, std::vector<std::string>& notes) {
   const fs::path pieces = folder / "tokenizer.model";
   if (wanted == VocabularyKind::kText && is_there(pieces)) {
     return fill_from_sentencepiece(pieces, table, out);
@@ -251,9 +262,9 @@ Status fill(const fs::path& folder, VocabularyKind wanted, const TokenizerFiles&
                             words ? "byte pairs or pieces" : "WordPiece"));
   }
   if (words) {
-    fill_from_word_pieces(definition, table, out);
+    fill_from_word_pieces(definition, table, out, notes);
   } else if (definition.kind == TokenizerKind::kBytePairs) {
-    fill_from_byte_pairs(definition, table, out);
+    fill_from_byte_pairs(definition, table, out, notes);
   } else {
     fill_from_pieces(definition, table, out);
   }
@@ -377,7 +388,7 @@ Result<HfVocabulary> read_vocabulary(const fs::path& folder, const HfArchitectur
   GOGRID_ASSIGN_OR_RETURN(const TokenizerFiles files, read_files(folder));
   HfVocabulary out;
   TokenTable table(n_tokens);
-  GOGRID_RETURN_IF_ERROR(fill(folder, architecture.vocabulary, files, table, out));
+  GOGRID_RETURN_IF_ERROR(fill(folder, architecture.vocabulary, files, table, out, notes));
   for (const AddedToken& added : files.added) {
     const bool unknown = table.is_taken(added.id) &&
                          table.token(added.id).kind == TokenKind::kUnknown &&

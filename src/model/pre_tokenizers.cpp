@@ -107,4 +107,11 @@ std::string_view pre_tokenizer_named(std::string_view canonical, bool ignores_me
   return found == kPreTokenizers.end() ? std::string_view() : found->name;
 }
 
+std::string_view pre_tokenizer_caveat(std::string_view name) {
+  // It has no classes of capital and small letters for its patterns, and looks at fewer scripts.
+  if (name != "tekken" && name != "gpt-4o") return {};
+  return "texts with combining marks, and a few rare capitals, get other tokens than from the "
+         "model's own tokenizer";
+}
+
 }  // namespace gogrid

@@ -15,4 +15,7 @@ std::string canonical_pre_tokenizer(const nlohmann::json& pre_tokenizer);
 // tokens are taken whole.
 std::string_view pre_tokenizer_named(std::string_view canonical, bool ignores_merges);
 
+// What libllama's splitter of this name is known to do otherwise than the original; empty: nothing.
+std::string_view pre_tokenizer_caveat(std::string_view name);
+
 }  // namespace gogrid
