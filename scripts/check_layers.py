@@ -16,7 +16,7 @@ BORDERS = {r"(llama|ggml|gguf)[\w-]*\.h": {"device", "model", "stage", "engine"}
            r"(drogon|trantor)/.*": {"http"},
            r"(grpc|grpcpp|google/protobuf)/.*": {"rpc"},
            r"spdlog/.*": {"obs"}, r"prometheus/.*": {"obs"},
-           r"curl/.*": {"model"}, r"sodium\.h": {"base"}, r"systemd/.*": {"resource"}, r"toml\+\+/.*": {"app"}, r"CLI/.*": {"cli"},
+           r"curl/.*": {"model"}, r"sodium\.h": {"base"}, r"openssl/.*": {"base"}, r"systemd/.*": {"resource"}, r"toml\+\+/.*": {"app"}, r"CLI/.*": {"cli"},
            r"nlohmann/.*": {"obs", "model", "resource", "engine", "http", "app"}}
 # Slow headers stay out of our headers; these are seen by a few .cpp files of their own folder only.
 PRIVATE_HEADERS = {"stage/llama_handles.h", "stage/llama_loader.h", "stage/layer_tap.h", "stage/product_tap.h", "stage/step_batch.h",

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/import_folder.h"
 #include "app/loss_json.h"
 #include "app/models_check.h"
 #include "app/models_show.h"
@@ -21,11 +22,25 @@ void print_row(const ModelEntry& entry) {
   if (entry.loss) std::printf("  %s\n", text_of(*entry.loss).c_str());
 }
 
-Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
-  const std::string name = command.name.empty() ? name_from_file(command.file) : command.name;
+Result<ModelEntry> import_into(ModelLibrary& library, const ModelsCommand& command,
+                               const std::string& name) {
+  if (std::filesystem::is_directory(command.file)) return import_folder(library, command, name);
+  if (!command.type.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "--type is for folders of safetensors: a file is taken "
+                "as it is",
+                "type");
+  }
   ProgressLine line("importing " + name);
-  GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry,
-                          library.import_file(command.file, name, command.sha256, line.bytes()));
+  return library.import_file(command.file, name, command.sha256, line.bytes());
+}
+
+Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
+  const std::string name = !command.name.empty() ? command.name
+                           : std::filesystem::is_directory(command.file)
+                               ? name_from_folder(command.file)
+                               : name_from_file(command.file);
+  GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, import_into(library, command, name));
   if (json)
     std::printf("%s\n", json_of(entry).dump().c_str());
   else

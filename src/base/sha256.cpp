@@ -1,11 +1,12 @@
 #include "base/sha256.h"
 
 #include <fcntl.h>
-#include <sodium/crypto_hash_sha256.h>
+#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <stdexcept>
 #include <system_error>
 #include <vector>
 
@@ -14,6 +15,7 @@
 namespace gogrid {
 namespace {
 
+constexpr std::size_t kDigest = 32;
 constexpr std::size_t kChunk = std::size_t{1} << 20;
 constexpr Bytes kProgressEvery = 8 * kMiB;
 
@@ -30,24 +32,34 @@ std::string hex_of(std::span<const unsigned char> bytes) {
 }  // namespace
 
 struct Sha256::State {
-  crypto_hash_sha256_state sodium;
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context{EVP_MD_CTX_new()};
+
+  // These fail only without memory, or in a build of OpenSSL without SHA-256.
+  static void require(bool done) {
+    if (!done) throw std::runtime_error("OpenSSL cannot compute SHA-256");
+  }
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) { crypto_hash_sha256_init(&state_->sodium); }
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  State::require(state_->context != nullptr &&
+                 EVP_DigestInit_ex(state_->context.get(), EVP_sha256(), nullptr) == 1);
+}
 Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
 void Sha256::update(std::span<const std::byte> bytes) {
-  crypto_hash_sha256_update(&state_->sodium, reinterpret_cast<const unsigned char*>(bytes.data()),
-                            bytes.size());
+  State::require(EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size()) == 1);
 }
 
 void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text))); }
 
 std::string Sha256::finish() {
-  std::array<unsigned char, crypto_hash_sha256_BYTES> digest{};
-  crypto_hash_sha256_final(&state_->sodium, digest.data());
+  std::array<unsigned char, kDigest> digest{};
+  State::require(EVP_DigestFinal_ex(state_->context.get(), digest.data(), nullptr) == 1);
   return hex_of(digest);
 }
 

@@ -13,7 +13,8 @@
 
 namespace gogrid {
 
-// SHA-256 (FIPS 180-4) by libsodium, as 64 lower-case hexadecimal digits. Not thread-safe.
+// SHA-256 (FIPS 180-4) by OpenSSL, which has the CPU's own instructions for it, as 64 lower-case
+// hexadecimal digits. Not thread-safe.
 class Sha256 {
  public:
   Sha256();

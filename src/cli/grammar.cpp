@@ -250,14 +250,22 @@ void add_models(CLI::App& root, Parsed& parsed) {
     add_json(*app, parsed.common);
     return app;
   };
-  auto* import = add("import", "Check a GGUF file and take it into the library",
+  auto* import = add("import",
+                     "Check a GGUF file, or a folder of safetensors, and take it into the "
+                     "library",
                      ModelsCommand::Action::kImport);
-  import->add_option("FILE", parsed.models.file, "The file to import")->required();
+  import->add_option("FILE", parsed.models.file, "The file or folder to import")->required();
   import->add_option("--name", parsed.models.name, "Its name (default: from the file's name)")
       ->type_name("NAME");
   import->add_option("--sha256", parsed.models.sha256, "Refuse the file unless this is its SHA-256")
       ->type_name("HEX")
       ->check(hex_digest());
+  import
+      ->add_option("--type", parsed.models.type,
+                   "Of a folder: store weights as f16, bf16 or f32 (default: as they are; f16 for "
+                   "those of 32 bits)")
+      ->type_name("TYPE")
+      ->check(one_of({"f16", "bf16", "f32"}));
   import->footer(help_text::kModels);
   add_pull_options(*add("pull", "Fetch a model from a hub, a registry or an address",
                         ModelsCommand::Action::kPull),

@@ -76,10 +76,12 @@ EXAMPLES
 inline constexpr const char* kModels = R"(
 BEHAVIOUR
   Files are checked before anything else reads them, copied, and known by their content; a crash in
-  the middle leaves nothing half. Names are lower-case letters, digits, '.', '_' and '-'.
+  the middle leaves nothing half. Names are lower-case letters, digits, '.', '_' and '-'. A folder
+  in the Hugging Face layout (config.json, safetensors, tokenizer files) becomes a GGUF on the way.
 
 EXAMPLES
   gogrid models import SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m
+  gogrid models import ./Qwen3-0.6B --name qwen3-0.6b --type bf16
   gogrid models show smollm2-135m)";
 inline constexpr const char* kShow = R"(
 BEHAVIOUR

@@ -1,4 +1,4 @@
-// Writes the header of a GGUF file (version 3) into memory. Private to the slicer.
+// Writes the header of a GGUF file (version 3) into memory.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,14 @@ class GgufEncoder {
     key_start(name, GgufType::kU32);
     number(value);
   }
+  void key_f32(std::string_view name, float value) {
+    key_start(name, GgufType::kF32);
+    number(value);
+  }
+  void key_bool(std::string_view name, bool value) {
+    key_start(name, GgufType::kBool);
+    number(static_cast<std::uint8_t>(value));
+  }
   void key_text(std::string_view name, std::string_view value) {
     key_start(name, GgufType::kString);
     text(value);
@@ -39,6 +47,12 @@ class GgufEncoder {
     number(static_cast<std::uint32_t>(element));
     number(count);
     bytes(raw);
+  }
+  void key_texts(std::string_view name, std::span<const std::string> values) {
+    key_start(name, GgufType::kArray);
+    number(static_cast<std::uint32_t>(GgufType::kString));
+    number(std::uint64_t{values.size()});
+    for (const std::string& value : values) text(value);
   }
   // `offset` counts from the start of the data section.
   void tensor(std::string_view name, std::span<const std::uint64_t> shape, std::uint32_t type,

@@ -59,6 +59,21 @@ std::unexpected<Error> cancelled(const fs::path& file) {
               std::format("[model_library] import of {}: cancelled", file.string()));
 }
 
+// Adds what `file` has from `at` to its end, read back from the disk's side.
+Status hash_written(const AtomicFile& file, Bytes at, const fs::path& name, Sha256& hash,
+                    std::span<std::byte> chunk) {
+  while (at < file.size()) {
+    const ssize_t got =
+        ::pread(file.descriptor(), chunk.data(), std::min<Bytes>(chunk.size(), file.size() - at),
+                static_cast<off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return file_error("read back the copy of", name, errno);
+    hash.update(chunk.first(static_cast<std::size_t>(got)));
+    at += static_cast<Bytes>(got);
+  }
+  return {};
+}
+
 // Copies all of `source` into `target`; answers the digest of what is really in the copy.
 Result<std::string> copy_and_hash(const GgufFile& source, AtomicFile& target,
                                   const Progress& progress) {
@@ -66,18 +81,10 @@ Result<std::string> copy_and_hash(const GgufFile& source, AtomicFile& target,
   std::vector<std::byte> chunk(kMiB);
   const Bytes total = source.file_size();
   while (target.size() < total) {
-    Bytes at = target.size();
+    const Bytes at = target.size();
     const Bytes step = std::min(total - at, kCopyStep);
     GOGRID_RETURN_IF_ERROR(target.copy_from(source.descriptor(), at, step));
-    while (at < target.size()) {
-      const ssize_t got =
-          ::pread(target.descriptor(), chunk.data(),
-                  std::min<Bytes>(chunk.size(), target.size() - at), static_cast<off_t>(at));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return file_error("read back the copy of", source.path(), errno);
-      hash.update(std::span(chunk).first(static_cast<std::size_t>(got)));
-      at += static_cast<Bytes>(got);
-    }
+    GOGRID_RETURN_IF_ERROR(hash_written(target, at, source.path(), hash, chunk));
     if (progress && !progress(target.size(), total)) return cancelled(source.path());
   }
   return hash.finish();

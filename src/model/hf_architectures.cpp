@@ -1,0 +1,590 @@
+#include "model/hf_architectures.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <format>
+#include <numbers>
+#include <vector>
+
+#include "base/nearest.h"
+#include "base/text.h"
+
+namespace gogrid {
+namespace {
+
+// --- names of tensors
+
+constexpr auto kLlamaRules = std::to_array<TensorRule>({
+    {"embed_tokens", "token_embd"},
+    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
+    {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
+    {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
+    {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
+    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+    {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
+    {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
+    {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
+    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
+    {"norm", "output_norm"},
+    {"lm_head", "output", false},
+});
+
+constexpr auto kQwen3Rules = std::to_array<TensorRule>({
+    {"embed_tokens", "token_embd"},
+    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
+    {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
+    {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"},
+    {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
+    {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"},
+    {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
+    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+    {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
+    {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
+    {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
+    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
+    {"norm", "output_norm"},
+    {"lm_head", "output", false},
+});
+
+// Gemma norms what attention and the feed-forward network answer too.
+constexpr auto kGemmaRules = std::to_array<TensorRule>({
+    {"embed_tokens", "token_embd"},
+    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
+    {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
+    {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", false},
+    {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
+    {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", false},
+    {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
+    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+    {"layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm"},
+    {"layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"},
+    {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
+    {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
+    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
+    {"layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm"},
+    {"norm", "output_norm"},
+});
+
+constexpr auto kPhi3Rules = std::to_array<TensorRule>({
+    {"embed_tokens", "token_embd"},
+    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
+    {"layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"},
+    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+    {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
+    {"layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"},
+    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
+    {"norm", "output_norm"},
+    {"lm_head", "output", false},
+});
+
+constexpr auto kBertRules = std::to_array<TensorRule>({
+    {"embeddings.word_embeddings", "token_embd"},
+    {"embeddings.token_type_embeddings", "token_types"},
+    {"embeddings.position_embeddings", "position_embd"},
+    {"embeddings.LayerNorm", "token_embd_norm"},
+    {"encoder.layer.{}.attention.self.query", "blk.{}.attn_q"},
+    {"encoder.layer.{}.attention.self.key", "blk.{}.attn_k"},
+    {"encoder.layer.{}.attention.self.value", "blk.{}.attn_v"},
+    {"encoder.layer.{}.attention.output.dense", "blk.{}.attn_output"},
+    {"encoder.layer.{}.attention.output.LayerNorm", "blk.{}.attn_output_norm"},
+    {"encoder.layer.{}.intermediate.dense", "blk.{}.ffn_up"},
+    {"encoder.layer.{}.output.dense", "blk.{}.ffn_down"},
+    {"encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm"},
+});
+
+// Prefixes of towers and wrappers around the model that writes text, the longest first.
+constexpr auto kWrappers = std::to_array<std::string_view>(
+    {"model.language_model.", "language_model.model.", "language_model.", "model.", "bert."});
+
+// What is not served: computed anew, heads for other tasks, towers of other senses.
+constexpr auto kLeftOutEnds = std::to_array<std::string_view>(
+    {".rotary_emb.inv_freq", ".attention.masked_bias", "embeddings.position_ids"});
+constexpr auto kLeftOutStarts =
+    std::to_array<std::string_view>({"pooler.", "cls.", "vision_tower.", "multi_modal_projector."});
+
+std::string_view without_wrapper(std::string_view name) {
+  for (const std::string_view wrapper : kWrappers) {
+    if (name.starts_with(wrapper)) return name.substr(wrapper.size());
+  }
+  return name;
+}
+
+bool is_left_out(std::string_view name) {
+  return std::ranges::any_of(kLeftOutEnds, [&](auto end) { return name.ends_with(end); }) ||
+         std::ranges::any_of(kLeftOutStarts, [&](auto start) { return name.starts_with(start); });
+}
+
+struct LayerPart {
+  std::string pattern;  // with {} in the number's place
+  std::uint32_t layer = 0;
+  bool has_layer = false;
+};
+
+// The first number between dots is the layer's.
+LayerPart layer_part_of(std::string_view name) {
+  for (std::size_t start = 0; start < name.size();) {
+    const std::size_t end = std::min(name.find('.', start), name.size());
+    LayerPart part;
+    const auto [stopped, error] =
+        std::from_chars(name.data() + start, name.data() + end, part.layer);
+    if (error == std::errc{} && stopped == name.data() + end) {
+      part.pattern = std::format("{}{{}}{}", name.substr(0, start), name.substr(end));
+      part.has_layer = true;
+      return part;
+    }
+    start = end + 1;
+  }
+  return {std::string(name), 0, false};
+}
+
+// --- keys
+
+constexpr float kNoFactor = 1;
+
+// Rotary positions, which newer files keep in an object of their own, by kind of attention.
+struct Rope {
+  HfConfig config;
+  std::string type;
+  std::optional<float> theta;
+  std::optional<float> window_theta;
+};
+
+Rope rope_of(const HfConfig& config) {
+  HfConfig outer =
+      config.object(config.has("rope_parameters") ? "rope_parameters" : "rope_scaling");
+  HfConfig inner = outer.has("full_attention") ? outer.object("full_attention") : outer;
+  Rope rope{inner, inner.text_or("rope_type", inner.text_or("type", "default")), {}, {}};
+  rope.theta = inner.maybe_number("rope_theta");
+  if (!rope.theta) rope.theta = config.maybe_number("rope_theta");
+  rope.window_theta = outer.object("sliding_attention").maybe_number("rope_theta");
+  if (!rope.window_theta) rope.window_theta = config.maybe_number("rope_local_base_freq");
+  return rope;
+}
+
+// Keys below "llama.".
+class ArchitectureKeys {
+ public:
+  ArchitectureKeys(std::string_view gguf, GgufKeys& keys) : gguf_(gguf), keys_(keys) {}
+  void u32(std::string_view tail, std::uint32_t value) { keys_.u32(name(tail), value); }
+  void f32(std::string_view tail, float value) { keys_.f32(name(tail), value); }
+  void f32(std::string_view tail, std::optional<float> value) {
+    if (value) f32(tail, *value);
+  }
+  void flag(std::string_view tail, bool value) { keys_.flag(name(tail), value); }
+  void text(std::string_view tail, std::string_view value) { keys_.text(name(tail), value); }
+
+ private:
+  std::string name(std::string_view tail) const { return std::format("{}.{}", gguf_, tail); }
+
+  std::string_view gguf_;
+  GgufKeys& keys_;
+};
+
+void describe_yarn(const HfConfig& rope, ArchitectureKeys& keys) {
+  keys.u32("rope.scaling.original_context_length", rope.count("original_max_position_embeddings"));
+  keys.f32("rope.scaling.yarn_ext_factor", rope.maybe_number("extrapolation_factor"));
+  keys.f32("rope.scaling.yarn_attn_factor", rope.has("attention_factor")
+                                                ? rope.maybe_number("attention_factor")
+                                                : rope.maybe_number("attn_factor"));
+  keys.f32("rope.scaling.yarn_beta_fast", rope.maybe_number("beta_fast"));
+  keys.f32("rope.scaling.yarn_beta_slow", rope.maybe_number("beta_slow"));
+}
+
+void describe_rope(const Rope& rope, ArchitectureKeys& keys) {
+  if (rope.type == "linear" || rope.type == "yarn") {
+    keys.text("rope.scaling.type", rope.type);
+    keys.f32("rope.scaling.factor", rope.config.number("factor"));
+    if (rope.type == "yarn") describe_yarn(rope.config, keys);
+  } else if (rope.type != "default" && rope.type != "llama3") {
+    rope.config.refuse(
+        "rope_scaling",
+        std::format("expected default, linear, yarn or llama3: {}", excerpt(rope.type)),
+        ErrorCode::kUnsupported);
+  }
+  keys.f32("rope.freq_base", rope.theta);
+  keys.f32("rope.freq_base_swa", rope.window_theta);
+}
+
+void expect_activation(const HfConfig& config, std::string_view key,
+                       std::initializer_list<std::string_view> known) {
+  const std::string activation = config.text_or(key, *known.begin());
+  if (std::ranges::contains(known, activation)) return;
+  config.refuse(key, std::format("expected {}: {}", *known.begin(), excerpt(activation)),
+                ErrorCode::kUnsupported);
+}
+
+void expect_whole_rotation(const HfConfig& config, const Rope& rope) {
+  for (const HfConfig* from : {&config, &rope.config}) {
+    if (from->maybe_number("partial_rotary_factor").value_or(kNoFactor) == kNoFactor) continue;
+    config.refuse("partial_rotary_factor",
+                  "expected 1: heads are rotated whole in this architecture",
+                  ErrorCode::kUnsupported);
+  }
+}
+
+void describe_size(const HfConfig& config, ArchitectureKeys& keys) {
+  keys.u32("block_count", config.count("num_hidden_layers"));
+  keys.u32("embedding_length", config.count("hidden_size"));
+  keys.u32("feed_forward_length", config.count("intermediate_size"));
+}
+
+void describe_head_width(const HfConfig& config, ArchitectureKeys& keys) {
+  if (!config.has("head_dim")) return;
+  keys.u32("attention.key_length", config.count("head_dim"));
+  keys.u32("attention.value_length", config.count("head_dim"));
+}
+
+void describe_decoder(const HfConfig& config, ArchitectureKeys& keys) {
+  describe_size(config, keys);
+  const std::uint32_t heads = config.count("num_attention_heads");
+  keys.u32("attention.head_count", heads);
+  keys.u32("attention.head_count_kv", config.count_or("num_key_value_heads", heads));
+  keys.f32("attention.layer_norm_rms_epsilon", config.number("rms_norm_eps"));
+  describe_head_width(config, keys);
+}
+
+std::uint32_t head_width(const HfConfig& config) {
+  return config.count_or("head_dim",
+                         config.count("hidden_size") / config.count("num_attention_heads"));
+}
+
+void describe_llama(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  const Rope rope = rope_of(config);
+  expect_activation(config, "hidden_act", {"silu"});
+  expect_whole_rotation(config, rope);
+  describe_decoder(config, keys);
+  std::uint32_t context = config.count("max_position_embeddings");
+  // libllama attends to everything in this architecture: up to the window that is the same.
+  const auto window = config.maybe_count("sliding_window");
+  if (window && *window > 0 && *window < context) {
+    out.notes.push_back(std::format(
+        "context cut from {} to {} tokens, the model's sliding window, which is not computed here",
+        context, *window));
+    context = *window;
+  }
+  keys.u32("context_length", context);
+  keys.u32("vocab_size", config.count("vocab_size"));
+  keys.u32("rope.dimension_count", head_width(config));
+  describe_rope(rope, keys);
+}
+
+void describe_qwen(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  const Rope rope = rope_of(config);
+  expect_activation(config, "hidden_act", {"silu"});
+  expect_whole_rotation(config, rope);
+  if (config.flag_or("use_sliding_window", false)) {
+    config.refuse("use_sliding_window",
+                  "expected false: sliding windows of this architecture are "
+                  "not computed here",
+                  ErrorCode::kUnsupported);
+  }
+  describe_decoder(config, keys);
+  keys.u32("context_length", config.count("max_position_embeddings"));
+  describe_rope(rope, keys);
+}
+
+// Every `period`th layer attends to everything, the others to a window: libllama has that built in.
+void expect_layer_pattern(const HfConfig& config, std::uint32_t period) {
+  for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
+    if (config.count_or(key, period) == period) continue;
+    config.refuse(key, std::format("expected {}", period), ErrorCode::kUnsupported);
+  }
+  const std::vector<std::string> types = config.texts("layer_types", 1024);
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const bool full = (i + 1) % period == 0;
+    if (types[i] == (full ? "full_attention" : "sliding_attention")) continue;
+    config.refuse("layer_types",
+                  std::format("expected every {}th layer to have full attention, and the others a "
+                              "sliding window: layer {} differs",
+                              period, i),
+                  ErrorCode::kUnsupported);
+  }
+}
+
+// libllama scales queries by the width of a head, but for the 27B model, which it knows by its
+// number of layers.
+void expect_query_scale(const HfConfig& config, std::uint32_t layers_of_27b, std::uint32_t heads,
+                        std::uint32_t width) {
+  if (!config.has("query_pre_attn_scalar")) return;
+  const float scalar = config.number("query_pre_attn_scalar");
+  const bool is_27b = config.count("num_hidden_layers") == layers_of_27b;
+  const std::uint32_t wanted = is_27b ? config.count("hidden_size") / heads : width;
+  if (scalar == static_cast<float>(wanted)) return;
+  config.refuse("query_pre_attn_scalar", std::format("expected {}: {}", wanted, scalar),
+                ErrorCode::kUnsupported);
+}
+
+void describe_gemma2(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  constexpr std::uint32_t kLayersOf27B = 46;
+  expect_activation(config, "hidden_activation", {"gelu_pytorch_tanh"});
+  expect_layer_pattern(config, 2);
+  const std::uint32_t heads = config.count("num_attention_heads");
+  const std::uint32_t width = config.count("head_dim");
+  expect_query_scale(config, kLayersOf27B, heads, width);
+  describe_decoder(config, keys);
+  keys.u32("context_length", config.count("max_position_embeddings"));
+  keys.f32("attn_logit_softcapping", config.number("attn_logit_softcapping"));
+  keys.f32("final_logit_softcapping", config.number("final_logit_softcapping"));
+  keys.u32("attention.sliding_window", config.count("sliding_window"));
+}
+
+void describe_gemma3(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  constexpr std::uint32_t kLayersOf27B = 62;
+  // What files of the larger models leave out.
+  constexpr std::uint32_t kHeads = 8;
+  constexpr std::uint32_t kKvHeads = 4;
+  constexpr std::uint32_t kWidth = 256;
+  constexpr std::uint32_t kContext = 131072;
+  constexpr float kEpsilon = 1e-6F;
+  constexpr float kTheta = 1e6F;
+  expect_activation(config, "hidden_activation", {"gelu_pytorch_tanh"});
+  expect_layer_pattern(config, 6);
+  const std::uint32_t heads = config.count_or("num_attention_heads", kHeads);
+  const std::uint32_t width = config.count_or("head_dim", kWidth);
+  expect_query_scale(config, kLayersOf27B, heads, width);
+  if (config.has("attn_logit_softcapping")) {
+    config.refuse("attn_logit_softcapping", "expected none", ErrorCode::kUnsupported);
+  }
+  describe_size(config, keys);
+  keys.u32("context_length", config.count_or("max_position_embeddings", kContext));
+  keys.u32("attention.head_count", heads);
+  keys.u32("attention.head_count_kv", config.count_or("num_key_value_heads", kKvHeads));
+  keys.f32("attention.layer_norm_rms_epsilon",
+           config.maybe_number("rms_norm_eps").value_or(kEpsilon));
+  keys.u32("attention.key_length", width);
+  keys.u32("attention.value_length", width);
+  keys.u32("attention.sliding_window", config.count("sliding_window"));
+  keys.f32("final_logit_softcapping", config.maybe_number("final_logit_softcapping"));
+  Rope rope = rope_of(config);
+  if (!rope.theta) rope.theta = kTheta;
+  describe_rope(rope, keys);
+}
+
+std::uint32_t phi3_rotated(const HfConfig& config) {
+  const auto inner = rope_of(config).config.maybe_number("partial_rotary_factor");
+  const float share =
+      inner.value_or(config.maybe_number("partial_rotary_factor").value_or(kNoFactor));
+  if (!(share > 0 && share <= 1)) {
+    config.refuse("partial_rotary_factor", "expected a share above 0 and up to 1");
+    return 0;
+  }
+  return static_cast<std::uint32_t>(share * static_cast<float>(config.count("hidden_size"))) /
+         config.count("num_attention_heads");
+}
+
+// How much longer contexts are attended to than those of the training, as the paper on LongRoPE
+// (arXiv:2402.13753) has it.
+float long_rope_attention(float context, float original) {
+  return context > original ? std::sqrt(1 + std::log(context / original) / std::log(original)) : 1;
+}
+
+void describe_phi3(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  expect_activation(config, "hidden_act", {"silu"});
+  describe_decoder(config, keys);
+  const std::uint32_t context = config.count("max_position_embeddings");
+  const Rope rope = rope_of(config);
+  const std::uint32_t original =
+      rope.config.count_or("original_max_position_embeddings",
+                           config.count_or("original_max_position_embeddings", context));
+  keys.u32("context_length", context);
+  keys.u32("rope.scaling.original_context_length", original);
+  keys.u32("rope.dimension_count", phi3_rotated(config));
+  keys.f32("rope.freq_base", rope.theta);
+  // Zero tells libllama that there is none (Phi-4).
+  keys.u32("attention.sliding_window", config.maybe_count("sliding_window").value_or(0));
+  if (rope.type == "longrope" || rope.type == "su") {
+    keys.f32("rope.scaling.attn_factor",
+             long_rope_attention(static_cast<float>(context), static_cast<float>(original)));
+  } else if (rope.type != "default") {
+    config.refuse("rope_scaling", std::format("expected longrope: {}", excerpt(rope.type)),
+                  ErrorCode::kUnsupported);
+  }
+}
+
+void describe_bert(const HfConfig& config, std::string_view gguf, HfDescription& out) {
+  ArchitectureKeys keys(gguf, out.keys);
+  expect_activation(config, "hidden_act", {"gelu"});
+  if (config.text_or("position_embedding_type", "absolute") != "absolute") {
+    config.refuse("position_embedding_type", "expected absolute", ErrorCode::kUnsupported);
+  }
+  describe_size(config, keys);
+  keys.u32("context_length", config.count("max_position_embeddings"));
+  keys.u32("attention.head_count", config.count("num_attention_heads"));
+  keys.f32("attention.layer_norm_epsilon", config.number("layer_norm_eps"));
+  keys.flag("attention.causal", false);
+  out.keys.u32("tokenizer.ggml.token_type_count", config.count_or("type_vocab_size", 1));
+}
+
+constexpr auto kArchitectures = std::to_array<HfArchitecture>({
+    {.hf = "LlamaForCausalLM",
+     .gguf = "llama",
+     .rules = kLlamaRules,
+     .describe = describe_llama,
+     .permutes_heads = true},
+    {.hf = "MistralForCausalLM",
+     .gguf = "llama",
+     .rules = kLlamaRules,
+     .describe = describe_llama,
+     .permutes_heads = true},
+    {.hf = "Qwen2ForCausalLM", .gguf = "qwen2", .rules = kLlamaRules, .describe = describe_qwen},
+    {.hf = "Qwen3ForCausalLM", .gguf = "qwen3", .rules = kQwen3Rules, .describe = describe_qwen},
+    {.hf = "Gemma2ForCausalLM",
+     .gguf = "gemma2",
+     .rules = kGemmaRules,
+     .describe = describe_gemma2,
+     .shifts_norms = true,
+     .always_tied = true,
+     .space_prefix = false},
+    {.hf = "Gemma3ForCausalLM",
+     .gguf = "gemma3",
+     .rules = kGemmaRules,
+     .describe = describe_gemma3,
+     .shifts_norms = true,
+     .always_tied = true,
+     .space_prefix = false},
+    {.hf = "Gemma3ForConditionalGeneration",
+     .gguf = "gemma3",
+     .rules = kGemmaRules,
+     .describe = describe_gemma3,
+     .shifts_norms = true,
+     .always_tied = true,
+     .space_prefix = false},
+    {.hf = "Phi3ForCausalLM", .gguf = "phi3", .rules = kPhi3Rules, .describe = describe_phi3},
+    {.hf = "BertModel",
+     .gguf = "bert",
+     .rules = kBertRules,
+     .describe = describe_bert,
+     .vocabulary = VocabularyKind::kBert},
+    {.hf = "BertForMaskedLM",
+     .gguf = "bert",
+     .rules = kBertRules,
+     .describe = describe_bert,
+     .vocabulary = VocabularyKind::kBert},
+});
+
+// Llama 3.1's stretching of low frequencies: transformers, "llama3" of rope_scaling.
+std::vector<float> llama3_factors(const HfConfig& config, const Rope& rope) {
+  const auto or_else = [&](std::string_view key, float value) {
+    return rope.config.maybe_number(key).value_or(value);
+  };
+  const float factor = or_else("factor", 8);
+  const float low = or_else("low_freq_factor", 1);
+  const float high = or_else("high_freq_factor", 4);
+  const float original = or_else("original_max_position_embeddings", 8192);
+  constexpr std::uint32_t kWidest = 1U << 16;
+  const std::uint32_t width = head_width(config);
+  const float theta = rope.theta.value_or(10000);
+  if (width > kWidest || theta <= 0) {
+    config.refuse("head_dim",
+                  std::format("expected at most {}, and a rope_theta above 0", kWidest));
+    return {};
+  }
+  if (factor <= 0 || low <= 0 || high <= low || original <= 0) {
+    config.refuse("rope_scaling",
+                  "expected 0 < low_freq_factor < high_freq_factor, and a factor "
+                  "and length above 0");
+    return {};
+  }
+  std::vector<float> factors;
+  for (std::uint32_t i = 0; i + 1 < width; i += 2) {
+    const float share = static_cast<float>(i) / static_cast<float>(width);
+    const float frequency = 1 / std::pow(theta, share);
+    const float length = static_cast<float>(2 * std::numbers::pi) / frequency;
+    if (length < original / high) {
+      factors.push_back(1);
+    } else if (length > original / low) {
+      factors.push_back(factor);
+    } else {
+      const float smooth = (original / length - low) / (high - low);
+      factors.push_back(1 / ((1 - smooth) / factor + smooth));
+    }
+  }
+  return factors;
+}
+
+std::vector<float> phi3_factors(const HfConfig& config, const Rope& rope, std::string_view key) {
+  const std::size_t wanted = phi3_rotated(config) / 2;
+  std::vector<float> factors = rope.config.numbers(key, wanted);
+  if (factors.size() != wanted) {
+    config.refuse(key, std::format("expected {} numbers: {}", wanted, factors.size()));
+  }
+  return factors;
+}
+
+}  // namespace
+
+Result<const HfArchitecture*> architecture_named(std::string_view hf) {
+  const auto found = std::ranges::find(kArchitectures, hf, &HfArchitecture::hf);
+  if (found != kArchitectures.end()) return &*found;
+  if (hf.starts_with("Whisper")) {
+    return fail(ErrorCode::kUnsupported,
+                std::format("[import] expected a model of text: {} is speech, served by a later "
+                            "version",
+                            excerpt(hf)));
+  }
+  std::vector<std::string> known;
+  for (const HfArchitecture& one : kArchitectures) known.emplace_back(one.hf);
+  return fail(
+      ErrorCode::kUnsupported,
+      std::format("[import] expected an architecture that can be imported: {}{}",
+                  hf.empty() ? "config.json names none" : excerpt(hf), suggestion(hf, known)));
+}
+
+std::string TensorPlace::gguf_name() const {
+  std::string name(rule->gguf);
+  if (has_layer) name.replace(name.find("{}"), 2, std::to_string(layer));
+  return name + suffix;
+}
+
+Result<std::optional<TensorPlace>> place_of(const HfArchitecture& architecture,
+                                            std::string_view hf_name) {
+  const std::string_view name = without_wrapper(hf_name);
+  if (is_left_out(name)) return std::nullopt;
+  if (architecture.always_tied && name == "lm_head.weight") return std::nullopt;
+  TensorPlace place;
+  // BERTs of TensorFlow's days call a norm's weight gamma, and its bias beta.
+  for (const auto& [ending, suffix] :
+       {std::pair<std::string_view, const char*>{".weight", ".weight"},
+        {".bias", ".bias"},
+        {".gamma", ".weight"},
+        {".beta", ".bias"}}) {
+    if (!name.ends_with(ending)) continue;
+    const LayerPart part = layer_part_of(name.substr(0, name.size() - ending.size()));
+    const auto rule = std::ranges::find(architecture.rules, part.pattern, &TensorRule::hf);
+    if (rule == architecture.rules.end()) break;
+    place.rule = &*rule;
+    place.layer = part.layer;
+    place.has_layer = part.has_layer;
+    place.suffix = suffix;
+    return place;
+  }
+  return fail(ErrorCode::kUnsupported, std::format("[import] expected tensors of {} only: {}",
+                                                   architecture.hf, excerpt(hf_name)));
+}
+
+RopeFactors rope_factors(const HfArchitecture& architecture, const HfConfig& config) {
+  const Rope rope = rope_of(config);
+  RopeFactors factors;
+  if (architecture.describe == describe_phi3) {
+    if (rope.type == "default") return factors;
+    factors.long_context = phi3_factors(config, rope, "long_factor");
+    factors.short_context = phi3_factors(config, rope, "short_factor");
+  } else if (rope.type == "llama3") {
+    if (architecture.describe == describe_llama) {
+      factors.all = llama3_factors(config, rope);
+    } else {
+      config.refuse("rope_scaling", "expected another type than llama3 in this architecture",
+                    ErrorCode::kUnsupported);
+    }
+  }
+  return factors;
+}
+
+}  // namespace gogrid

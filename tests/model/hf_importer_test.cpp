@@ -1,0 +1,296 @@
+// Tiny models of every architecture that is imported (tests/model/hf_fixtures, written by
+// scripts/make_hf_fixtures.py): tensors equal to those of llama.cpp's converter byte for byte, keys
+// too, as expected.tsv beside each has them; and what is not imported is refused by name.
+#include "model/hf_importer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "model/gguf_file.h"
+#include "support/safetensors_builder.h"
+#include "support/temporary_folder.h"
+
+namespace gogrid {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using testing::TemporaryFolder;
+using testing::write_bytes;
+
+const fs::path kFixtures = fs::path(GOGRID_SOURCE_DIR) / "tests/model/hf_fixtures";
+
+std::vector<std::string> fixtures() {
+  return {"bert", "gemma2", "gemma3", "llama", "mistral", "phi3", "qwen2", "qwen3"};
+}
+
+Status convert(const fs::path& folder, const fs::path& target, const HfImportOptions& options) {
+  GOGRID_ASSIGN_OR_RETURN(const HfImporter importer, HfImporter::open(folder, options));
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile empty, AtomicFile::create(target));
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, importer.write(std::move(empty), {}));
+  return file.commit();
+}
+
+std::string digest_of(std::span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
+// Name -> the rest of its line.
+using Lines = std::map<std::string, std::string>;
+
+struct Expected {
+  Lines tensors;
+  Lines keys;
+};
+
+Expected expected_of(const std::string& name) {
+  std::ifstream in(kFixtures / name / "expected.tsv");
+  Expected expected;
+  for (std::string line; std::getline(in, line);) {
+    const std::size_t first = line.find('\t');
+    const std::size_t second = line.find('\t', first + 1);
+    Lines& lines = line.starts_with("tensor") ? expected.tensors : expected.keys;
+    lines[line.substr(first + 1, second - first - 1)] = line.substr(second + 1);
+  }
+  return expected;
+}
+
+Expected contents_of(const GgufFile& file) {
+  Expected contents;
+  for (const GgufTensor& tensor : file.tensors()) {
+    std::string shape;
+    for (std::uint32_t i = 0; i < tensor.n_dims; ++i) {
+      shape += (i == 0 ? "" : "x") + std::to_string(tensor.shape[i]);
+    }
+    contents.tensors[std::string(tensor.name)] =
+        std::format("{}\t{}\t{}", tensor.type, shape, digest_of(file.data(tensor)));
+  }
+  for (const auto& [key, value] : file.metadata()) {
+    contents.keys[std::string(key)] =
+        std::format("{}\t{}", static_cast<std::uint32_t>(value.type), digest_of(value.raw));
+  }
+  return contents;
+}
+
+// What the other converter takes from its folder's name, counts for people, writes only there, or
+// computes from what says the same already.
+bool is_its_own(const std::string& key) {
+  static const std::set<std::string> kOwn{"general.name", "general.size_label",
+                                          "tokenizer.ggml.add_sep_token"};
+  return kOwn.contains(key) || key.starts_with("general.base_model") ||
+         key.ends_with(".attention.key_length") || key.ends_with(".attention.value_length");
+}
+
+class HfFixtures : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(HfFixtures, TensorsAndKeysAreThoseOfTheReferenceConverter) {
+  const TemporaryFolder folder;
+  const auto status = convert(kFixtures / GetParam(), folder / "m.gguf", {GetParam(), {}});
+  ASSERT_TRUE(status) << status.error().message;
+  const auto file = GgufFile::open(folder / "m.gguf");
+  ASSERT_TRUE(file) << file.error().message;
+  const Expected expected = expected_of(GetParam());
+  const Expected came = contents_of(*file);
+  ASSERT_GE(expected.tensors.size(), 16U);
+  EXPECT_EQ(came.tensors, expected.tensors);
+  ASSERT_GE(expected.keys.size(), 20U);
+  for (const auto& [key, value] : expected.keys) {
+    if (is_its_own(key)) continue;
+    ASSERT_TRUE(came.keys.contains(key)) << key;
+    EXPECT_EQ(came.keys.at(key), value) << key;
+  }
+}
+
+TEST_P(HfFixtures, EveryTypeHoldsTheSameModel) {
+  const TemporaryFolder folder;
+  for (const WeightType type : {WeightType::kF32, WeightType::kF16, WeightType::kBF16}) {
+    const auto status = convert(kFixtures / GetParam(), folder / "m.gguf", {"m", type});
+    ASSERT_TRUE(status) << status.error().message;
+    const auto file = GgufFile::open(folder / "m.gguf");
+    ASSERT_TRUE(file) << file.error().message;
+    EXPECT_EQ(file->tensor("token_embd.weight")->type, ggml_type_of(type));
+    EXPECT_EQ(file->unsigned_of("general.file_type"), file_type_of(type));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, HfFixtures, ::testing::ValuesIn(fixtures()),
+                         [](const auto& fixture) { return fixture.param; });
+
+// A copy of a fixture, to be broken.
+class HfImport : public ::testing::Test {
+ protected:
+  void copy(const std::string& fixture) {
+    fs::copy(kFixtures / fixture, model(), fs::copy_options::recursive);
+  }
+  fs::path model() const { return folder_ / "model"; }
+  // Replaces the first `from` in a file of the model.
+  void edit(const std::string& name, std::string_view from, std::string_view to) {
+    std::ifstream in(model() / name, std::ios::binary);
+    std::stringstream all;
+    all << in.rdbuf();
+    std::string text = all.str();
+    const std::size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    write_bytes(model() / name, text.replace(at, from.size(), to));
+  }
+  Error refusal(const HfImportOptions& options = {"m", {}}) {
+    const auto status = convert(model(), folder_ / "m.gguf", options);
+    EXPECT_FALSE(status);
+    EXPECT_FALSE(fs::exists(folder_ / "m.gguf"));
+    return status ? Error{} : status.error();
+  }
+
+  const TemporaryFolder folder_;
+};
+
+TEST_F(HfImport, UnknownArchitecturesAreRefusedWithTheNearest) {
+  copy("qwen2");
+  edit("config.json", "Qwen2ForCausalLM", "Qwen2MoeForCausalLM");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("Qwen2MoeForCausalLM\" (did you mean Qwen2ForCausalLM"));
+  edit("config.json", "\"architectures\"", "\"buildings\"");
+  EXPECT_THAT(refusal().message, HasSubstr("config.json names none"));
+}
+
+TEST_F(HfImport, SpeechIsNamedAndServedLater) {
+  copy("llama");
+  write_bytes(model() / "model.bin", std::string("\x06\0\0\0\x0c\0WhisperSpec\0", 18));
+  EXPECT_THAT(refusal().message, HasSubstr("speech, served by a later version"));
+  fs::remove(model() / "model.bin");
+  edit("config.json", "LlamaForCausalLM", "WhisperForConditionalGeneration");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("speech, served by a later version"));
+}
+
+TEST_F(HfImport, QuantizedWeightsAreRefusedByTheirMethod) {
+  copy("llama");
+  edit("config.json", "{", R"({"quantization_config": {"quant_method": "gptq", "bits": 4},)");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("they are by \"gptq\""));
+}
+
+TEST_F(HfImport, WhatIsComputedOtherwiseHereIsRefused) {
+  const std::vector<std::tuple<std::string, std::string, std::string, std::string>> cases{
+      {"llama", "\"silu\"", "\"gelu\"", "hidden_act: expected silu: \"gelu\""},
+      {"llama", "\"llama3\"", "\"dynamic\"", "rope_scaling: expected default, linear"},
+      {"llama", "{", "{\"partial_rotary_factor\": 0.5,", "partial_rotary_factor: expected 1"},
+      {"qwen2", "\"use_sliding_window\": false", "\"use_sliding_window\": true", "sliding windows"},
+      {"gemma2", "\"query_pre_attn_scalar\": 16", "\"query_pre_attn_scalar\": 17",
+       "expected 16: 17"},
+      {"gemma3", "{", "{\"layer_types\": [\"full_attention\"],", "every 6th layer"},
+      {"gemma3", "{", "{\"sliding_window_pattern\": 4,", "expected 6"},
+      {"bert", "\"absolute\"", "\"relative_key\"", "position_embedding_type: expected absolute"}};
+  for (const auto& [fixture, from, to, says] : cases) {
+    fs::remove_all(model());
+    copy(fixture);
+    edit("config.json", from, to);
+    EXPECT_EQ(refusal().code, ErrorCode::kUnsupported) << says;
+    EXPECT_THAT(refusal().message, HasSubstr(says));
+  }
+}
+
+TEST_F(HfImport, BrokenConfigurationsAreRefusedByTheirField) {
+  const std::vector<std::tuple<std::string, std::string, std::string>> cases{
+      {"\"hidden_size\": 32", "\"hidden_size\": \"wide\"", "hidden_size: expected a whole number"},
+      {"\"hidden_size\": 32", "\"hidden_size\": -1", "hidden_size: expected a whole number"},
+      {"\"hidden_size\": 32", "\"hidden_size\": 0", "hidden_size: expected a whole number from 1"},
+      {"\"hidden_size\": 32", "\"hidden_size\": 9e99", "hidden_size: expected a whole number"},
+      {"\"hidden_size\": 32", "\"hidden\": 32",
+       "hidden_size: expected a whole number from 1 to "
+       "2147483647: absent"},
+      {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e99", "rms_norm_eps: expected a number"},
+      {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "blk.2.attn_norm.weight): absent"},
+      {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "expected layers below 1"},
+      {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "rows of 3 heads"},
+      {"\"low_freq_factor\": 1.0", "\"low_freq_factor\": 5.0", "0 < low_freq_factor"},
+      {"{", "[", "expected JSON"}};
+  for (const auto& [from, to, says] : cases) {
+    fs::remove_all(model());
+    copy("llama");
+    edit("config.json", from, to);
+    EXPECT_EQ(refusal().code, ErrorCode::kCorrupt) << says;
+    EXPECT_THAT(refusal().message, HasSubstr(says));
+  }
+  fs::remove(model() / "config.json");
+  EXPECT_EQ(refusal().code, ErrorCode::kNotFound);
+}
+
+TEST_F(HfImport, TensorsThatAreUnknownOrAbsentAreRefusedByName) {
+  copy("llama");
+  edit("model.safetensors", "self_attn.q_proj.weight", "self_attn.z_proj.weight");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("self_attn.z_proj.weight"));
+  edit("model.safetensors", "model.layers.0.self_attn.z_proj.weight",
+       "model.layers.0.rotary_emb.inv_freq    ");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+}
+
+TEST_F(HfImport, AMissingTensorIsNamed) {
+  copy("llama");
+  // As long as the name was, and of a kind that is left out.
+  edit("model.safetensors", "\"model.norm.weight\"", "\"pooler.norm.weigh\"");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message,
+              HasSubstr("expected the tensor norm (output_norm.weight): absent"));
+}
+
+TEST_F(HfImport, WeightsThatATypeDoesNotHoldAreRefusedWithTheWayOut) {
+  copy("qwen2");
+  // The last tensor's first number: 1e30.
+  const float large = 1e30F;
+  const auto size = fs::file_size(model() / "model.safetensors");
+  std::fstream file(model() / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  std::vector<char> whole(size);
+  file.read(whole.data(), static_cast<std::streamsize>(size));
+  for (std::size_t at = size / 2 / 4 * 4; at + 4 <= size; at += 4096) {
+    file.seekp(static_cast<std::streamoff>(at));
+    file.write(reinterpret_cast<const char*>(&large), sizeof large);
+  }
+  file.close();
+  EXPECT_EQ(refusal({"m", WeightType::kF16}).code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(refusal({"m", WeightType::kF16}).message, HasSubstr("import with --type bf16"));
+  EXPECT_TRUE(convert(model(), folder_ / "m.gguf", {"m", WeightType::kBF16}));
+}
+
+TEST_F(HfImport, AWindowThatIsNotComputedCutsTheContext) {
+  copy("mistral");
+  edit("config.json", "\"sliding_window\": null", "\"sliding_window\": 64");
+  const auto importer = HfImporter::open(model(), {"m", {}});
+  ASSERT_TRUE(importer) << importer.error().message;
+  ASSERT_EQ(importer->notes().size(), 1U);
+  EXPECT_THAT(importer->notes()[0], HasSubstr("context cut from 128 to 64"));
+  ASSERT_TRUE(convert(model(), folder_ / "m.gguf", {"m", {}}));
+  EXPECT_EQ(GgufFile::open(folder_ / "m.gguf")->unsigned_of("llama.context_length"), 64U);
+}
+
+TEST_F(HfImport, CancellingLeavesNothing) {
+  copy("llama");
+  const auto importer = HfImporter::open(model(), {"m", {}});
+  ASSERT_TRUE(importer);
+  auto file = AtomicFile::create(folder_ / "m.gguf");
+  const auto written =
+      importer->write(*std::move(file), [](Bytes done, Bytes) { return done == 0; });
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::kCancelled);
+  EXPECT_FALSE(fs::exists(folder_ / "m.gguf"));
+}
+
+TEST_F(HfImport, TheLicenceIsTheOneOfTheReadme) {
+  copy("llama");
+  ASSERT_TRUE(convert(model(), folder_ / "m.gguf", {"m", {}}));
+  EXPECT_EQ(GgufFile::open(folder_ / "m.gguf")->string_of("general.license"), "apache-2.0");
+}
+
+}  // namespace
+}  // namespace gogrid
