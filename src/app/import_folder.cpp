@@ -20,7 +20,7 @@ Result<ModelEntry> import_folder(ModelLibrary& library, const ModelsCommand& com
   }
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
   GOGRID_ASSIGN_OR_RETURN(const HfImporter importer,
-                          HfImporter::open(command.file, {name, weight_type_named(command.type)}));
+                          HfImporter::open(command.file, {name, stored_type_named(command.type)}));
   for (const std::string& note : importer.notes()) complain("note: " + note);
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library.begin(name));
   {
