@@ -5,13 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "model/bounded_json.h"
 
 namespace gogrid {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kMaxNesting = 16;
 constexpr std::size_t kMaxPath = 1024;
 constexpr std::size_t kMaxLayers = 4096;
 constexpr std::string_view kModelLayer = "application/vnd.ollama.image.model";
@@ -24,35 +24,8 @@ std::unexpected<Error> corrupt(std::string_view where, std::string_view expected
               std::format("[{}] expected {}: {}", where, expected, excerpt(came)));
 }
 
-// The parser keeps a node for every bracket, before anybody can look: a few MiB of '[' would be
-// hundreds of MiB.
-bool nests_too_deep(std::string_view json) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxNesting) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Result<Json> parse_bounded(std::string_view json, std::string_view where) {
-  if (json.size() > kMaxHubAnswer)
-    return corrupt(where, "at most " + format_bytes(kMaxHubAnswer), format_bytes(json.size()));
-  if (nests_too_deep(json)) return corrupt(where, "JSON without deep nesting", json.substr(0, 64));
-  Json root = Json::parse(json, nullptr, false);
-  if (root.is_discarded())
-    return corrupt(where, "JSON", json.empty() ? "nothing" : json.substr(0, 64));
-  return root;
+  return parse_json(json, where, {.size = kMaxHubAnswer, .depth = 16, .values = 500'000});
 }
 
 // Null when `object` is none, or has no text of this name.

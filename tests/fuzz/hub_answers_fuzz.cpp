@@ -23,9 +23,14 @@ void require(bool condition, const char* what) {
   std::abort();
 }
 
+// Whoever reads it is told whose answer it was.
+bool says_where(const Error& error) {
+  return error.message.starts_with("[fuzz] ") || error.message.starts_with("[json] fuzz: ");
+}
+
 void read_tree(std::string_view bytes) {
   const auto files = parse_tree_page(bytes, "fuzz");
-  if (!files) return require(files.error().message.starts_with("[fuzz] "), "a refusal says where");
+  if (!files) return require(says_where(files.error()), "a refusal says where");
   for (const HubFile& file : *files) {
     require(file.size <= kMaxModelSize, "sizes are bounded");
     require(file.sha256.empty() || file.sha256.size() == 64, "a digest is one");
@@ -39,7 +44,7 @@ void read_tree(std::string_view bytes) {
 
 void read_manifest(std::string_view bytes) {
   const auto blob = parse_registry_manifest(bytes, "fuzz");
-  if (!blob) return require(blob.error().message.starts_with("[fuzz] "), "a refusal says where");
+  if (!blob) return require(says_where(blob.error()), "a refusal says where");
   require(blob->sha256.size() == 64 && blob->size > 0, "a blob has a digest and a size");
 }
 

@@ -35,7 +35,7 @@ TEST(TreePage, GivesFilesWithTheDigestsOfLargeOnes) {
 }
 
 TEST(TreePage, IsBelievedOnlyAsFarAsItGoes) {
-  EXPECT_THAT(tree_refusal(""), HasSubstr("[hub] expected JSON"));
+  EXPECT_THAT(tree_refusal(""), HasSubstr("hub: expected JSON"));
   EXPECT_THAT(tree_refusal("<html>"), HasSubstr("expected JSON"));
   EXPECT_THAT(tree_refusal(R"({"error":"x"})"), HasSubstr("a list of files"));
   EXPECT_THAT(tree_refusal("[1]"), HasSubstr("entries with a type"));
@@ -53,7 +53,7 @@ TEST(TreePage, IsBelievedOnlyAsFarAsItGoes) {
 }
 
 TEST(TreePage, IsBoundedBeforeItIsRead) {
-  EXPECT_THAT(tree_refusal(std::string(100'000, '[')), HasSubstr("nesting"));
+  EXPECT_THAT(tree_refusal(std::string(100'000, '[')), HasSubstr("at most 16 levels"));
   EXPECT_THAT(tree_refusal(std::string(kMaxHubAnswer + 1, ' ')), HasSubstr("at most"));
   EXPECT_TRUE(parse_tree_page(R"([{"type":"x","a":"[[[[[[[[[[[[[[[[[[[[\"[[["}])", "hub"))
       << "brackets in texts are no nesting";
