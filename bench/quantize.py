@@ -39,10 +39,12 @@ def run(*words, check=True):
 
 
 def timed(*words, target):
+    """((seconds, of them on processors), what came of it)."""
     target.unlink(missing_ok=True)
-    begin = time.monotonic()
+    begin, before = time.monotonic(), os.times()
     done = run(*words, check=False)
-    return time.monotonic() - begin, done
+    after = os.times()
+    return (time.monotonic() - begin, after.children_user + after.children_system - before.children_user - before.children_system), done
 
 
 def gogrid(data, command, *words, check=True):
@@ -72,8 +74,8 @@ class Work:
         for i in range(rounds):
             sides = [(0, self.ours, mine), (1, self.theirs, other)]
             for side, make, target in sides if i % 2 == 0 else reversed(sides):
-                seconds, done = make(source, target, kind)
-                times[side].append(seconds)
+                taken, done = make(source, target, kind)
+                times[side].append(taken)
                 if side == 0:
                     refused = done.returncode != 0
                     why = done.stderr.strip().splitlines()[-1:] or [""]
@@ -87,17 +89,17 @@ class Work:
         answer = gogrid(self.data, "run", mine, "--raw", "-p", "The capital of France is", "-n", 8, "--temperature", 0, "--context", 256,
                         "--json", check=False)
         text = json.loads(answer.stdout)["text"] if answer.returncode == 0 else answer.stderr.strip()
-        speed = statistics.median(times[1]) / statistics.median(times[0])
-        print(f"{kind:10} {mine.stat().st_size / 2**20:7.1f} MiB  {'same bytes' if same else 'OTHER BYTES'}  {statistics.median(times[0]):6.2f} s "
-              f"against {statistics.median(times[1]):6.2f} s: {speed:.2f}x  {text!r}", flush=True)
+        (wall, cpu), (their_wall, their_cpu) = ([statistics.median(taken[i] for taken in side) for i in (0, 1)] for side in times)
+        print(f"{kind:10} {mine.stat().st_size / 2**20:7.1f} MiB  {'same bytes' if same else 'OTHER BYTES'}  {wall:6.2f} s against {their_wall:6.2f} s: "
+              f"{their_wall / wall:.2f}x, of processors {cpu:6.2f} s against {their_cpu:6.2f} s: {their_cpu / cpu:.2f}x  {text!r}", flush=True)
         return same and answer.returncode == 0
 
-    def loss(self, base, other, text, chunks):
+    def loss(self, base, other, text, chunks, context=512):
         """(ours, theirs) as dictionaries of the same keys."""
         limit = ["--chunks", chunks] if chunks else []
-        mine = json.loads(gogrid(self.data, "models loss", base, other, "--text", text, "--mode", "aggressive", "--json", *limit).stdout)
+        mine = json.loads(gogrid(self.data, "models loss", base, other, "--text", text, "--context", context, *UNLIMITED, "--json", *limit).stdout)
         logits = self.folder / "logits"
-        common = ["-t", self.threads, "-c", 512, "-ngl", 0, *limit]
+        common = ["-t", self.threads, "-c", context, "-ngl", 0, *limit]
         first = run("llama-perplexity", "-m", base, "-f", text, "--kl-divergence-base", logits, *common)
         said = run("llama-perplexity", "-m", other, "--kl-divergence-base", logits, "--kl-divergence", *common)
         output = said.stdout + said.stderr
@@ -175,14 +177,14 @@ def main():
         folder = pathlib.Path(name)
         work = Work(folder, arguments.threads)
         base = folder / "f16.gguf"
-        seconds, done = work.ours(arguments.model, base, "f16", "--allow-requantize")
+        _, done = work.ours(arguments.model, base, "f16", "--allow-requantize")
         if done.returncode != 0:
             sys.exit(done.stderr)
         limit = ["--chunks", arguments.chunks] if arguments.chunks else []
         if arguments.loss:
             mine, theirs = folder / "mine.imatrix.gguf", folder / "theirs.imatrix.gguf"
             begin = time.monotonic()
-            gogrid(work.data, "imatrix", base, "--text", arguments.loss, "-o", mine, "--mode", "aggressive", *limit)
+            gogrid(work.data, "imatrix", base, "--text", arguments.loss, "-o", mine, *UNLIMITED, *limit)
             middle = time.monotonic()
             run("llama-imatrix", "-m", base, "-f", arguments.loss, "-o", theirs, "-t", arguments.threads, "-c", 512, "-ngl", 0, "--no-ppl", *limit)
             worst, weights = compare_imatrix(mine, theirs)
@@ -200,7 +202,8 @@ def main():
                     losses[kind, matrix is not None] = ours["mean_kl"]
                     print(f"loss of {kind}{' with imatrix' if matrix else ''}:")
                     for key in ("base_perplexity", "perplexity", "mean_kl", "p99_kl", "same_top"):
-                        off = abs(ours[key] / llama[key] - 1) if llama[key] else abs(ours[key])
+                        # Of a share, the difference.
+                        off = abs(ours[key] - llama[key]) if key == "same_top" or not llama[key] else abs(ours[key] / llama[key] - 1)
                         print(f"  {key:16} {ours[key]:.6f} against {llama[key]:.6f}: {100 * off:.3f} %")
                         good &= off < 0.01 or key == "p99_kl"
             for kind in ("q2_k", "q3_k_m"):

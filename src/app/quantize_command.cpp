@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +23,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr Bytes kMaxRecipe = 16 * kMiB;
+constexpr Bytes kSyncEvery = 8 * kMiB;
 
 std::unexpected<Error> at_option(const char* option, const Error& error) {
   return fail(error.code, std::string(option) + ": " + error.message, option);
@@ -195,14 +198,29 @@ Result<fs::path> keep(ModelLibrary& library, const Target& target, AtomicFile fi
   return entry.path;
 }
 
-Status write_tensors(LongJob& job, const GgufFile& model, const fs::path& file,
+// Has the disk begin with what is written already, beside the work: the sync at the end, without
+// which the file might be gone with the power, then has little left to wait for.
+void begin_to_sync(const AtomicFile& file) {
+#ifdef SYNC_FILE_RANGE_WRITE
+  static_cast<void>(::sync_file_range(file.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE));
+#endif
+}
+
+Status write_tensors(LongJob& job, const GgufFile& model, const AtomicFile& file,
                      const QuantizeOptions& options, const QuantizationPlan& plan) {
   ProgressLine line("quantizing " + model.path().filename().string());
   const Bytes total = plan.before();
   Bytes done = 0;
-  return quantize_model(model, file, options, plan, [&](std::size_t count) {
-    done += plan.tensors[std::min(count, plan.tensors.size()) - 1].before;
+  Bytes unsynced = 0;
+  return quantize_model(model, file.path(), options, plan, [&](std::size_t count) {
+    const QuantizedTensor& tensor = plan.tensors[std::min(count, plan.tensors.size()) - 1];
+    done += tensor.before;
     line.show(static_cast<double>(done) / static_cast<double>(total));
+    unsynced += tensor.after;
+    if (unsynced >= kSyncEvery) {
+      begin_to_sync(file);
+      unsynced = 0;
+    }
     job.rest();
   });
 }
@@ -232,7 +250,7 @@ Status quantize_command(const QuantizeCommand& command, const CommonOptions& com
   GOGRID_RETURN_IF_ERROR(check_room(file.path().parent_path(), plan.file_bytes));
   GOGRID_ASSIGN_OR_RETURN(const auto lease, lease_buffer(*job, "quantizing " + command.model,
                                                          options, plan.buffer_bytes));
-  GOGRID_RETURN_IF_ERROR(write_tensors(*job, model, file.path(), options, plan));
+  GOGRID_RETURN_IF_ERROR(write_tensors(*job, model, file, options, plan));
   GOGRID_ASSIGN_OR_RETURN(const fs::path written, keep(library, target, std::move(file)));
   signals.forget();
   made["path"] = written.string();

@@ -11,7 +11,10 @@ import unittest
 PROGRAM = os.environ["GOGRID_PROGRAM"]
 MODEL = os.environ["GOGRID_TEST_MODEL"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CHUNKS = 2
+CHUNKS = ["--chunks", 2]
+CONTEXT = 256
+# Of so few positions; bench/quantize.py shows the same within 1 % of more.
+NEAR = 0.02
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(ROOT / "bench"))
 import quantize as bench  # noqa: E402
@@ -50,8 +53,8 @@ class QuantizeEqualsLlama(unittest.TestCase):
 
     def test_loss_and_importance_are_theirs(self):
         mine, theirs = self.folder / "mine.imatrix.gguf", self.folder / "theirs.imatrix.gguf"
-        bench.gogrid(self.work.data, "imatrix", self.base, "--text", self.text, "-o", mine, "--mode", "aggressive", "--chunks", CHUNKS)
-        bench.run("llama-imatrix", "-m", self.base, "-f", self.text, "-o", theirs, "-t", 2, "-c", 512, "-ngl", 0, "--no-ppl", "--chunks", CHUNKS)
+        bench.gogrid(self.work.data, "imatrix", self.base, "--text", self.text, "-o", mine, "--context", CONTEXT, *bench.UNLIMITED, *CHUNKS)
+        bench.run("llama-imatrix", "-m", self.base, "-f", self.text, "-o", theirs, "-t", 2, "-c", CONTEXT, "-ngl", 0, "--no-ppl", *CHUNKS)
         ours, other = bench.sums_of(mine), bench.sums_of(theirs)
         self.assertEqual(ours.keys(), other.keys())
         for name, values in ours.items():
@@ -59,22 +62,24 @@ class QuantizeEqualsLlama(unittest.TestCase):
             worst = max(abs(a - b) for a, b in zip(values, other[name]))
             self.assertLess(worst, 0.01 * mean, name)
         small = self.folder / "small.gguf"
-        done = subprocess.run([PROGRAM, "quantize", self.base, small, "--type", "q2_k", "--imatrix", mine, "--mode", "aggressive", "--data-dir",
+        done = subprocess.run([PROGRAM, "quantize", self.base, small, "--type", "q2_k", "--imatrix", mine, *bench.UNLIMITED, "--data-dir",
                                self.work.data], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         _, done = self.work.theirs(self.base, self.folder / "theirs.gguf", "q2_k", "--imatrix", mine)
         self.assertEqual(done.returncode, 0, "llama-quantize takes our matrix: " + done.stderr[-500:])
         self.assertTrue(filecmp.cmp(small, self.folder / "theirs.gguf", shallow=False))
-        ours, llama = self.work.loss(self.base, small, self.text, CHUNKS)
-        for key in ("base_perplexity", "perplexity", "mean_kl", "same_top"):
-            self.assertLess(abs(ours[key] / llama[key] - 1), 0.01, f"{key}: {ours} {llama}")
-        self.assertLess(abs(ours["base_perplexity"] / llama["final"] - 1), 0.01)
+        ours, llama = self.work.loss(self.base, small, self.text, 2, CONTEXT)
+        for key in ("base_perplexity", "perplexity", "mean_kl"):
+            self.assertLess(abs(ours[key] / llama[key] - 1), NEAR, f"{key}: {ours} {llama}")
+        # A share of some hundred positions: kernels of other batches round differently where two tokens are nearly as likely.
+        self.assertLess(abs(ours["same_top"] - llama["same_top"]), NEAR, f"{ours} {llama}")
+        self.assertLess(abs(ours["base_perplexity"] / llama["final"] - 1), NEAR)
 
     def test_the_library_keeps_the_loss(self):
         for source, name in ((self.base, "base"), (MODEL, "small")):
             bench.gogrid(self.work.data, "models import", source, "--name", name)
-        said = json.loads(bench.gogrid(self.work.data, "models loss", "base", "small", "--text", self.text, "--chunks", 1, "--context", 64,
-                                       "--mode", "aggressive", "--json").stdout)
+        said = json.loads(bench.gogrid(self.work.data, "models loss", "base", "small", "--text", self.text, "--chunks", 1, "--context", 32,
+                                       *bench.UNLIMITED, "--json").stdout)
         self.assertTrue(said["kept"])
         shown = json.loads(bench.gogrid(self.work.data, "models show", "small", "--json").stdout)
         self.assertEqual(shown["loss"], {key: said[key] for key in shown["loss"]})
