@@ -314,7 +314,7 @@ std::vector<std::string> texts_of_streams(const Running& server, int count, int 
 TEST_F(ServeLimits, NoStepHasMoreSequencesThanMaxBatchFromTheNextOneOn) {
   auto server =
       serve({"--mode", "aggressive", "--limit", "pause.enabled=false", "--parallel", "4"});
-  constexpr int kEach = 200;
+  constexpr int kEach = 80;
   const auto steps_of_four = [&] {
     const int before = model_of(server)["totals"]["steps"];
     for (const std::string& text : texts_of_streams(server, 4, kEach)) EXPECT_FALSE(text.empty());
