@@ -10,7 +10,7 @@
 #include "base/files.h"
 #include "base/result.h"
 #include "base/sha256.h"
-#include "model/weight_types.h"
+#include "model/weight_conversion.h"
 
 namespace gogrid {
 
