@@ -119,7 +119,7 @@ struct HfImporter::State {
   SafetensorsFolder weights;
   std::vector<TensorJob> jobs;
   HfDescription description;
-  WeightType type = WeightType::kF16;
+  FloatType type = FloatType::kF16;
 };
 
 HfImporter::HfImporter(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -160,7 +160,7 @@ Result<HfImporter> HfImporter::open(const fs::path& folder, const HfImportOption
 }
 
 const std::vector<std::string>& HfImporter::notes() const { return state_->description.notes; }
-WeightType HfImporter::type() const { return state_->type; }
+FloatType HfImporter::type() const { return state_->type; }
 
 Result<AtomicFile> HfImporter::write(AtomicFile file, const Progress& progress) const {
   std::vector<GgufTensorSpec> specs;

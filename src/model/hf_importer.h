@@ -15,8 +15,8 @@
 namespace gogrid {
 
 struct HfImportOptions {
-  std::string name;                // general.name
-  std::optional<WeightType> type;  // none: the weights' own, F16 for those of 32 bits
+  std::string name;               // general.name
+  std::optional<FloatType> type;  // none: the weights' own, F16 for those of 32 bits
 };
 
 // Checked and planned when opened; writing reads the weights only. Nothing of the folder is run.
@@ -33,7 +33,7 @@ class HfImporter {
 
   // What whoever imports it should know, a sentence each.
   const std::vector<std::string>& notes() const;
-  WeightType type() const;
+  FloatType type() const;
 
   // Writes the model into `file`, which must be empty, and answers it to be committed. kCorrupt for
   // weights that are no numbers, kInvalidArgument for such as the type does not hold, kIo,

@@ -35,7 +35,7 @@ bool stays_whole(const GgufTensorSpec& spec) {
 
 class Planner {
  public:
-  Planner(const HfArchitecture& architecture, const HfConfig& config, WeightType type)
+  Planner(const HfArchitecture& architecture, const HfConfig& config, FloatType type)
       : architecture_(architecture),
         type_(type),
         layers_(config.count("num_hidden_layers")),
@@ -57,7 +57,7 @@ class Planner {
   Status set_edits(TensorJob& job, const TensorPlace& place) const;
 
   const HfArchitecture& architecture_;
-  const WeightType type_;
+  const FloatType type_;
   const std::uint32_t layers_;
   const std::uint32_t heads_;
   const std::uint32_t kv_heads_;
@@ -107,7 +107,7 @@ Status Planner::set_shape(TensorJob& job) const {
         std::format("expected F32, F16, BF16, F8_E4M3 or F8_E5M2: {}", to_string(info.type)));
   }
   job.spec.shape.assign(info.shape.rbegin(), info.shape.rend());
-  job.type = stays_whole(job.spec) ? WeightType::kF32 : type_;
+  job.type = stays_whole(job.spec) ? FloatType::kF32 : type_;
   job.spec.type = ggml_type_of(job.type);
   // What tensor_size() refuses in our words would be a fault of the writer's caller: here it is the
   // file's.
@@ -131,7 +131,7 @@ Status Planner::set_edits(TensorJob& job, const TensorPlace& place) const {
 void Planner::add_made(std::string_view name, std::vector<float> values) {
   if (values.empty()) return;
   TensorJob job;
-  job.spec = {std::string(name), {values.size()}, ggml_type_of(WeightType::kF32)};
+  job.spec = {std::string(name), {values.size()}, ggml_type_of(FloatType::kF32)};
   job.made = std::move(values);
   made_.push_back(std::move(job));
 }
@@ -264,7 +264,7 @@ void Converter::convert_block(std::uint64_t first, std::size_t count) {
 
 Status Converter::flush() {
   if (!finite_) {
-    const bool range = job_.type == WeightType::kF16 && from_ != SafetensorsType::kF16;
+    const bool range = job_.type == FloatType::kF16 && from_ != SafetensorsType::kF16;
     return refuse(range ? ErrorCode::kInvalidArgument : ErrorCode::kCorrupt, job_.source.name(),
                   range ? "expected finite weights within the range of f16: import with --type bf16"
                         : "expected finite weights: one is infinite or no number");
@@ -281,21 +281,21 @@ Status Converter::report() {
 
 }  // namespace
 
-WeightType natural_type(const SafetensorsFolder& weights) {
+FloatType natural_type(const SafetensorsFolder& weights) {
   std::map<SafetensorsType, std::uint64_t> elements;
   for (const ShardTensor& tensor : weights.tensors()) {
     if (tensor.info->shape.size() >= 2) elements[tensor.info->type] += tensor.info->elements;
   }
-  if (elements.empty()) return WeightType::kF16;
+  if (elements.empty()) return FloatType::kF16;
   const auto most =
       std::ranges::max_element(elements, {}, [](const auto& one) { return one.second; })->first;
   // Eight bits of E5M2 and E4M3 are all in either.
-  return most == SafetensorsType::kBF16 ? WeightType::kBF16 : WeightType::kF16;
+  return most == SafetensorsType::kBF16 ? FloatType::kBF16 : FloatType::kF16;
 }
 
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
                                             const HfConfig& config,
-                                            const SafetensorsFolder& weights, WeightType type) {
+                                            const SafetensorsFolder& weights, FloatType type) {
   Planner planner(architecture, config, type);
   RopeFactors factors = rope_factors(architecture, config);
   GOGRID_RETURN_IF_ERROR(config.status());

@@ -18,7 +18,7 @@ namespace gogrid {
 // One tensor to be written, and what it is made of.
 struct TensorJob {
   GgufTensorSpec spec;
-  WeightType type = WeightType::kF32;
+  FloatType type = FloatType::kF32;
   ShardTensor source;  // without info: `made` is the tensor
   std::vector<float> made;
   std::uint32_t permuted_heads = 0;  // 0: rows stay where they are
@@ -26,14 +26,14 @@ struct TensorJob {
 };
 
 // The type that loses nothing of most of the weights, or F16 for those of 32 bits.
-WeightType natural_type(const SafetensorsFolder& weights);
+FloatType natural_type(const SafetensorsFolder& weights);
 
 // In the order in which they are written: embeddings, layer by layer, the rest. kUnsupported for a
 // tensor or an element type that is not known, kCorrupt when one is absent, there twice, or of a
 // shape that cannot be.
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
                                             const HfConfig& config,
-                                            const SafetensorsFolder& weights, WeightType type);
+                                            const SafetensorsFolder& weights, FloatType type);
 
 // Writes the tensor. kCorrupt when a weight is infinite or no number; kInvalidArgument when it is
 // one, but too large for the type that it is written as. `progress` is called every few MiB with

@@ -18,13 +18,13 @@ struct WeightRow {
   std::size_t size;
   SafetensorsType same;
 };
-// In the order of WeightType.
+// In the order of FloatType.
 constexpr auto kRows =
     std::to_array<WeightRow>({{"f32", GGML_TYPE_F32, 0, 4, SafetensorsType::kF32},
                               {"f16", GGML_TYPE_F16, 1, 2, SafetensorsType::kF16},
                               {"bf16", GGML_TYPE_BF16, 32, 2, SafetensorsType::kBF16}});
 
-const WeightRow& row_of(WeightType type) { return kRows[static_cast<std::size_t>(type)]; }
+const WeightRow& row_of(FloatType type) { return kRows[static_cast<std::size_t>(type)]; }
 
 // The loops below have no branches in them, so that compilers make vector code of them.
 
@@ -110,22 +110,22 @@ const std::array<float, 256>& table_of(SafetensorsType type) {
 
 }  // namespace
 
-std::string_view to_string(WeightType type) { return row_of(type).name; }
+std::string_view to_string(FloatType type) { return row_of(type).name; }
 
-std::optional<WeightType> weight_type_named(std::string_view name) {
+std::optional<FloatType> weight_type_named(std::string_view name) {
   for (std::size_t i = 0; i < kRows.size(); ++i) {
-    if (kRows[i].name == name) return static_cast<WeightType>(i);
+    if (kRows[i].name == name) return static_cast<FloatType>(i);
   }
   return std::nullopt;
 }
 
-std::uint32_t ggml_type_of(WeightType type) { return row_of(type).type; }
-std::uint32_t file_type_of(WeightType type) { return row_of(type).file_type; }
-std::size_t element_size(WeightType type) { return row_of(type).size; }
+std::uint32_t ggml_type_of(FloatType type) { return row_of(type).type; }
+std::uint32_t file_type_of(FloatType type) { return row_of(type).file_type; }
+std::size_t element_size(FloatType type) { return row_of(type).size; }
 
-std::optional<WeightType> same_as(SafetensorsType type) {
+std::optional<FloatType> same_as(SafetensorsType type) {
   for (std::size_t i = 0; i < kRows.size(); ++i) {
-    if (kRows[i].same == type) return static_cast<WeightType>(i);
+    if (kRows[i].same == type) return static_cast<FloatType>(i);
   }
   return std::nullopt;
 }
@@ -156,24 +156,24 @@ void decode(SafetensorsType type, const std::byte* in, std::span<float> out) {
   }
 }
 
-bool encode(WeightType type, std::span<const float> in, std::byte* out) {
+bool encode(FloatType type, std::span<const float> in, std::byte* out) {
   // The largest magnitude of all: what is not finite has the largest.
   std::uint32_t most = 0;
   switch (type) {
-    case WeightType::kF32:
+    case FloatType::kF32:
       for (const float value : in) {
         most = std::max(most, std::bit_cast<std::uint32_t>(value) & 0x7FFFFFFFU);
       }
       std::memcpy(out, in.data(), in.size_bytes());
       return most < 0x7F800000U;
-    case WeightType::kF16:
+    case FloatType::kF16:
       for (std::size_t i = 0; i < in.size(); ++i) {
         const std::uint16_t half = float_to_half(in[i]);
         store(out, i, half);
         most = std::max(most, std::uint32_t{half} & 0x7FFFU);
       }
       return most < 0x7C00U;
-    case WeightType::kBF16:
+    case FloatType::kBF16:
       for (std::size_t i = 0; i < in.size(); ++i) {
         const std::uint16_t bfloat = float_to_bfloat(in[i]);
         store(out, i, bfloat);

@@ -12,16 +12,16 @@
 namespace gogrid {
 
 // What an import writes its matrices as. Vectors and norms are always F32, as libllama wants them.
-enum class WeightType : std::uint8_t { kF32, kF16, kBF16 };
+enum class FloatType : std::uint8_t { kF32, kF16, kBF16 };
 
-std::string_view to_string(WeightType type);  // "f16"
-std::optional<WeightType> weight_type_named(std::string_view name);
-std::uint32_t ggml_type_of(WeightType type);
+std::string_view to_string(FloatType type);  // "f16"
+std::optional<FloatType> weight_type_named(std::string_view name);
+std::uint32_t ggml_type_of(FloatType type);
 // The number of general.file_type.
-std::uint32_t file_type_of(WeightType type);
-std::size_t element_size(WeightType type);
+std::uint32_t file_type_of(FloatType type);
+std::size_t element_size(FloatType type);
 // The type whose bytes are the same, if one is.
-std::optional<WeightType> same_as(SafetensorsType type);
+std::optional<FloatType> same_as(SafetensorsType type);
 
 // Whether decode() knows the type: those of numbers with a fraction, of 32 bits and fewer.
 bool is_weight(SafetensorsType type);
@@ -31,6 +31,6 @@ void decode(SafetensorsType type, const std::byte* in, std::span<float> out);
 
 // Rounds to the nearest, ties to even. False when a number came out as infinite or as no number:
 // either it was, or the type's range does not hold it.
-bool encode(WeightType type, std::span<const float> in, std::byte* out);
+bool encode(FloatType type, std::span<const float> in, std::byte* out);
 
 }  // namespace gogrid

@@ -114,7 +114,7 @@ TEST_P(HfFixtures, TensorsAndKeysAreThoseOfTheReferenceConverter) {
 
 TEST_P(HfFixtures, EveryTypeHoldsTheSameModel) {
   const TemporaryFolder folder;
-  for (const WeightType type : {WeightType::kF32, WeightType::kF16, WeightType::kBF16}) {
+  for (const FloatType type : {FloatType::kF32, FloatType::kF16, FloatType::kBF16}) {
     const auto status = convert(kFixtures / GetParam(), folder / "m.gguf", {"m", type});
     ASSERT_TRUE(status) << status.error().message;
     const auto file = GgufFile::open(folder / "m.gguf");
@@ -258,9 +258,9 @@ TEST_F(HfImport, WeightsThatATypeDoesNotHoldAreRefusedWithTheWayOut) {
     file.write(reinterpret_cast<const char*>(&large), sizeof large);
   }
   file.close();
-  EXPECT_EQ(refusal({"m", WeightType::kF16}).code, ErrorCode::kInvalidArgument);
-  EXPECT_THAT(refusal({"m", WeightType::kF16}).message, HasSubstr("import with --type bf16"));
-  EXPECT_TRUE(convert(model(), folder_ / "m.gguf", {"m", WeightType::kBF16}));
+  EXPECT_EQ(refusal({"m", FloatType::kF16}).code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(refusal({"m", FloatType::kF16}).message, HasSubstr("import with --type bf16"));
+  EXPECT_TRUE(convert(model(), folder_ / "m.gguf", {"m", FloatType::kBF16}));
 }
 
 TEST_F(HfImport, AWindowThatIsNotComputedCutsTheContext) {

@@ -15,7 +15,7 @@ namespace {
 
 constexpr auto kInfinity = std::numeric_limits<float>::infinity();
 
-std::uint16_t encoded(WeightType type, float value) {
+std::uint16_t encoded(FloatType type, float value) {
   std::uint16_t bits = 0;
   encode(type, std::span(&value, 1), reinterpret_cast<std::byte*>(&bits));
   return bits;
@@ -46,11 +46,11 @@ TEST(WeightConversion, FloatsRoundToHalvesAsGgmlRoundsThem) {
     // Exponents in and around the range of halves.
     const std::uint32_t exponent = 127 - 30 + random() % 50;
     const float value = std::bit_cast<float>((random() & 0x807FFFFFU) | exponent << 23);
-    ASSERT_EQ(encoded(WeightType::kF16, value), ggml_fp32_to_fp16(value)) << value;
+    ASSERT_EQ(encoded(FloatType::kF16, value), ggml_fp32_to_fp16(value)) << value;
   }
   for (const float edge : {0.0F, -0.0F, 65504.0F, 65519.99F, 65520.0F, 0x1p-24F, 0x1p-25F,
                            0x1.8p-25F, 0x1.002p0F, 0x1.006p0F, 6.1e-5F}) {
-    EXPECT_EQ(encoded(WeightType::kF16, edge), ggml_fp32_to_fp16(edge)) << edge;
+    EXPECT_EQ(encoded(FloatType::kF16, edge), ggml_fp32_to_fp16(edge)) << edge;
   }
 }
 
@@ -58,21 +58,21 @@ TEST(WeightConversion, FloatsRoundToBfloatsAsGgmlRoundsThem) {
   std::mt19937 engine(2);
   for (int i = 0; i < 1'000'000; ++i) {
     const auto value = std::bit_cast<float>(static_cast<std::uint32_t>(engine()));
-    ASSERT_EQ(encoded(WeightType::kBF16, value), ggml_fp32_to_bf16(value).bits) << value;
+    ASSERT_EQ(encoded(FloatType::kBF16, value), ggml_fp32_to_bf16(value).bits) << value;
   }
 }
 
 TEST(WeightConversion, WhatATypeDoesNotHoldIsTold) {
-  const auto holds = [](WeightType type, float value) {
+  const auto holds = [](FloatType type, float value) {
     std::uint32_t bits = 0;
     return encode(type, std::span(&value, 1), reinterpret_cast<std::byte*>(&bits));
   };
-  EXPECT_TRUE(holds(WeightType::kF16, 65504));
-  EXPECT_FALSE(holds(WeightType::kF16, 65520));
-  EXPECT_TRUE(holds(WeightType::kBF16, 65520));
-  EXPECT_FALSE(holds(WeightType::kBF16, std::numeric_limits<float>::max()));
-  EXPECT_TRUE(holds(WeightType::kF32, std::numeric_limits<float>::max()));
-  for (const WeightType type : {WeightType::kF16, WeightType::kBF16, WeightType::kF32}) {
+  EXPECT_TRUE(holds(FloatType::kF16, 65504));
+  EXPECT_FALSE(holds(FloatType::kF16, 65520));
+  EXPECT_TRUE(holds(FloatType::kBF16, 65520));
+  EXPECT_FALSE(holds(FloatType::kBF16, std::numeric_limits<float>::max()));
+  EXPECT_TRUE(holds(FloatType::kF32, std::numeric_limits<float>::max()));
+  for (const FloatType type : {FloatType::kF16, FloatType::kBF16, FloatType::kF32}) {
     EXPECT_FALSE(holds(type, -kInfinity));
     EXPECT_FALSE(holds(type, std::numeric_limits<float>::quiet_NaN()));
   }
@@ -104,7 +104,7 @@ TEST(WeightConversion, TensorsMayBeginAtAnyByte) {
 }
 
 TEST(WeightConversion, NamesAreReadAsTheyArePrinted) {
-  for (const WeightType type : {WeightType::kF32, WeightType::kF16, WeightType::kBF16}) {
+  for (const FloatType type : {FloatType::kF32, FloatType::kF16, FloatType::kBF16}) {
     EXPECT_EQ(weight_type_named(to_string(type)), type);
   }
   EXPECT_FALSE(weight_type_named("q4_0"));
