@@ -340,7 +340,8 @@ Result<ModelEntry> ModelLibrary::import_written(AtomicFile written, std::string_
   GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(written.path()));
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
   GOGRID_ASSIGN_OR_RETURN(entry.digest, sha256_file(written.path(), progress));
-  return state_->give_name(std::move(entry), std::move(written));
+  return state_->give_name(std::move(entry),
+                           [&](const fs::path& target) { return written.commit_as(target); });
 }
 
 Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
