@@ -9,7 +9,7 @@
 #include <numeric>
 #include <optional>
 
-#include "model/weight_types.h"
+#include "model/tensor_types.h"
 
 namespace gogrid {
 namespace {
@@ -402,7 +402,7 @@ Status Parser::read_shape(GgufTensor& tensor, const Where& where) {
 
 // Exact bytes of the tensor, from its type and shape.
 Status Parser::size_tensor(GgufTensor& tensor, const Where& where) {
-  const auto type = find_weight_type(tensor.type);
+  const auto type = find_tensor_type(tensor.type);
   if (!type) {
     return unsupported(std::format("{}: expected a tensor type that this build knows: {}",
                                    where.text(), why_no_type(tensor.type)));

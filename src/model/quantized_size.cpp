@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "model/weight_types.h"
+#include "model/tensor_types.h"
 
 namespace gogrid {
 namespace {
@@ -186,7 +186,7 @@ Bytes Resizer::size_of(const GgufTensor& tensor) const {
   if (!is_quantized(tensor)) return tensor.size;
   std::string_view name = wanted_type(tensor);
   const auto fits = [&](std::string_view type) {
-    const auto found = find_weight_type(type);
+    const auto found = find_tensor_type(type);
     return found && tensor.shape[0] % found->block == 0;
   };
   if (!fits(name)) {
@@ -194,7 +194,7 @@ Bytes Resizer::size_of(const GgufTensor& tensor) const {
     if (fallback != kFallbacks.end()) name = fallback->instead;
   }
   if (!fits(name)) name = "f16";
-  const auto type = find_weight_type(name);
+  const auto type = find_tensor_type(name);
   if (!type) return tensor.size;
   Bytes blocks = tensor.shape[0] / type->block;
   for (std::size_t i = 1; i < tensor.shape.size(); ++i) {

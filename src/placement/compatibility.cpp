@@ -16,6 +16,9 @@ using DeviceSet = std::vector<CheckedDevice>;
 // KV cells are counted in 32 bits (libllama).
 constexpr std::uint32_t kMaxCells = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint32_t kContextWhereUnknown = 4096;
+// The estimate is within a tenth of what is taken: so much of a device's memory may be needed
+// beyond it.
+constexpr Bytes kErrorShare = 11;
 
 std::vector<DeviceBudget> budgets_of(const DeviceSet& set) {
   std::vector<DeviceBudget> budgets;
@@ -27,6 +30,12 @@ std::vector<DeviceBudget> budgets_now(const DeviceSet& set) {
   std::vector<DeviceBudget> budgets = budgets_of(set);
   for (std::size_t i = 0; i < set.size(); ++i) budgets[i].memory = set[i].memory_now;
   return budgets;
+}
+
+std::vector<DeviceBudget> budgets_with_room_for_error(std::span<const DeviceBudget> budgets) {
+  std::vector<DeviceBudget> less(budgets.begin(), budgets.end());
+  for (DeviceBudget& device : less) device.memory -= device.memory / kErrorShare;
+  return less;
 }
 
 // As the planner: a renderer in software is a device only where there is no other.
@@ -105,6 +114,11 @@ void Judge::tell_memory(std::span<const DeviceBudget> budgets, SetVerdict& verdi
       std::format("{} with {} sequences of {} tokens takes {} on one device; may be used: {}",
                   question_.plan.model, question_.plan.parallel, question_.plan.context,
                   format_bytes(alone()), memory));
+  if (verdict.fits && !fits(profile_, budgets_with_room_for_error(budgets), question_.plan)) {
+    verdict.why.push_back(
+        "close: what is to spare is less than the estimate may be wrong by (10 %): a load that "
+        "takes more is undone");
+  }
   if (!verdict.fits) {
     verdict.why.push_back(std::format("short by {} bytes ({})", verdict.short_bytes,
                                       format_bytes(verdict.short_bytes)));

@@ -57,6 +57,11 @@ std::uint32_t layers_of(const std::string& architecture) {
   return architecture == "lfm2" ? 8 : 4;
 }
 
+bool is_close(const SetVerdict& verdict) {
+  return std::ranges::any_of(verdict.why,
+                             [](const std::string& why) { return why.starts_with("close:"); });
+}
+
 class Grid {
  public:
   explicit Grid(const Case& asked) : asked_(asked) {
@@ -109,6 +114,10 @@ class Grid {
     options.deterministic = asked_.deterministic;
     options.ledger = &ledger_;
     const auto engine = TextEngine::load(options, *factory_, kClock, [](double) {}, {});
+    if (is_close(verdict) && !engine) {
+      EXPECT_EQ(engine.error().code, ErrorCode::kDoesNotFit) << engine.error().message;
+      return;
+    }
     ASSERT_TRUE(engine) << engine.error().message;
     expect_a_token(**engine);
     expect_bytes_as_predicted(**engine);
@@ -191,12 +200,13 @@ class Grid {
   const std::unique_ptr<StageFactory> factory_ = make_llama_stage_factory();
 };
 
-// 40: five architectures (gemma2 cannot be cut) by eight ways to have memory.
+// 45: five architectures (gemma2 cannot be cut) by nine ways to have memory.
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* architecture : {"llama", "qwen2moe", "gemma3", "gemma2", "lfm2"}) {
     const std::string name(architecture);
     all.push_back({name, 512, 1, 1.0});  // what the estimate says, to the byte
+    all.push_back({name, 256, 2, 1.12});
     all.push_back({name, 1024, 4, 0.9});
     all.push_back({name, 512, 2, 0.8, 0.7});
     all.push_back({name, 2048, 1, 0.3, 0.3});
@@ -212,6 +222,7 @@ TEST(CheckHonesty, WhatFitsServesAndWhatDoesNotIsRefused) {
   int served = 0;
   int refused = 0;
   int cut = 0;
+  int sure = 0;  // fits, and not only just
   for (const Case& asked : cases()) {
     SCOPED_TRACE(to_string(asked));
     Grid grid(asked);
@@ -220,6 +231,7 @@ TEST(CheckHonesty, WhatFitsServesAndWhatDoesNotIsRefused) {
       SCOPED_TRACE(verdict.devices.size() == 1 ? verdict.devices.front() : "both");
       if (verdict.fits) {
         grid.expect_serves(verdict);
+        sure += !is_close(verdict);
         cut += verdict.devices.size() == 2 && !report.verdicts[0].fits;
       } else {
         grid.expect_refused(verdict);
@@ -229,7 +241,8 @@ TEST(CheckHonesty, WhatFitsServesAndWhatDoesNotIsRefused) {
   }
   RecordProperty("served", served);
   RecordProperty("refused", refused);
-  EXPECT_GE(served, 15);
+  RecordProperty("sure", sure);
+  EXPECT_GE(sure, 20);
   EXPECT_GE(refused, 15);
   EXPECT_GE(cut, 3);
 }

@@ -108,6 +108,17 @@ TEST(Compatibility, IsExactToTheByte) {
   EXPECT_THAT(report.never->message, HasSubstr("short by 7 bytes"));
 }
 
+TEST(Compatibility, SaysWhereTheEstimateIsTooCloseToBeSure) {
+  const ModelProfile profile = model(4);
+  const auto why = [&](Bytes memory) {
+    return check(profile, {device("a", memory)}).verdicts.front().why;
+  };
+  EXPECT_THAT(why(need(profile)), Contains(HasSubstr("close:")));
+  EXPECT_THAT(why(need(profile) * 109 / 100), Contains(HasSubstr("close:")));
+  EXPECT_THAT(why(need(profile) * 111 / 100), Not(Contains(HasSubstr("close:"))));
+  EXPECT_THAT(why(need(profile) - 1), Not(Contains(HasSubstr("close:"))));
+}
+
 TEST(Compatibility, FindsHowMuchWouldFit) {
   const ModelProfile profile = model(4);
   const std::vector<DeviceBudget> budget{{.id = "a", .memory = need(profile) + kMiB}};

@@ -10,7 +10,7 @@
 
 namespace gogrid {
 
-struct WeightType {
+struct TensorType {
   std::uint32_t number = 0;  // ggml_type
   std::string_view name;     // ggml's: "q4_1", "q4_K", "iq2_xxs"
   std::uint64_t block = 1;   // elements that are stored together; a row is a multiple of it
@@ -22,8 +22,8 @@ struct WeightType {
 };
 
 // Empty for a number that this ggml has no type for; why_no_type() then says which it is.
-std::optional<WeightType> find_weight_type(std::uint32_t number);
-std::optional<WeightType> find_weight_type(std::string_view name);
+std::optional<TensorType> find_tensor_type(std::uint32_t number);
+std::optional<TensorType> find_tensor_type(std::string_view name);
 
 // "31 (q4_0_4_4, which ggml reads no longer)", "77 (ggml 0.27.0 knows types up to 42)".
 std::string why_no_type(std::uint32_t number);

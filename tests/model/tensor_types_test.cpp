@@ -1,5 +1,5 @@
 // Every type of ggml's own table is read, named and sized as ggml does; no other is.
-#include "model/weight_types.h"
+#include "model/tensor_types.h"
 
 #include <ggml.h>
 #include <gmock/gmock.h>
@@ -28,18 +28,18 @@ Result<std::string> name_and_size(std::uint32_t type, std::uint64_t row, std::si
   return std::string(tensor.type_name) + " " + std::to_string(tensor.size);
 }
 
-TEST(WeightTypes, AreThoseOfGgmlByNameAndSize) {
+TEST(TensorTypes, AreThoseOfGgmlByNameAndSize) {
   int named = 0;
   for (std::uint32_t number = 0; number < GGML_TYPE_COUNT; ++number) {
     const auto type = static_cast<ggml_type>(number);
-    const auto found = find_weight_type(number);
+    const auto found = find_tensor_type(number);
     if (ggml_blck_size(type) == 0 || ggml_type_size(type) == 0) {
       EXPECT_FALSE(found) << number;
       continue;
     }
     ASSERT_TRUE(found) << number;
     EXPECT_EQ(found->name, ggml_type_name(type));
-    EXPECT_EQ(find_weight_type(found->name)->number, number);
+    EXPECT_EQ(find_tensor_type(found->name)->number, number);
     const auto row = 2 * static_cast<std::uint64_t>(ggml_blck_size(type));
     const std::size_t bytes = ggml_row_size(type, static_cast<std::int64_t>(row));
     const auto parsed = name_and_size(number, row, bytes);
@@ -56,15 +56,15 @@ TEST(WeightTypes, AreThoseOfGgmlByNameAndSize) {
 }
 
 // A library whose table has grown is noticed here: its newest type must be read by name.
-TEST(WeightTypes, EndWithTheNewestOfThisGgml) {
-  ASSERT_TRUE(find_weight_type(GGML_TYPE_COUNT - 1));
-  EXPECT_EQ(find_weight_type(GGML_TYPE_Q2_0)->name, "q2_0");
-  EXPECT_EQ(find_weight_type(GGML_TYPE_NVFP4)->name, "nvfp4");
+TEST(TensorTypes, EndWithTheNewestOfThisGgml) {
+  ASSERT_TRUE(find_tensor_type(GGML_TYPE_COUNT - 1));
+  EXPECT_EQ(find_tensor_type(GGML_TYPE_Q2_0)->name, "q2_0");
+  EXPECT_EQ(find_tensor_type(GGML_TYPE_NVFP4)->name, "nvfp4");
 }
 
-TEST(WeightTypes, SayOfANumberThatIsNoneWhatLacks) {
-  EXPECT_FALSE(find_weight_type(GGML_TYPE_COUNT));
-  EXPECT_FALSE(find_weight_type("q4_2"));
+TEST(TensorTypes, SayOfANumberThatIsNoneWhatLacks) {
+  EXPECT_FALSE(find_tensor_type(GGML_TYPE_COUNT));
+  EXPECT_FALSE(find_tensor_type("q4_2"));
   const auto newer = name_and_size(GGML_TYPE_COUNT + 7, 32, 32);
   ASSERT_FALSE(newer);
   EXPECT_EQ(newer.error().code, ErrorCode::kUnsupported);
@@ -75,10 +75,10 @@ TEST(WeightTypes, SayOfANumberThatIsNoneWhatLacks) {
               HasSubstr("q4_0_4_4, which ggml reads no"));
 }
 
-TEST(WeightTypes, KnowTheirBits) {
-  EXPECT_DOUBLE_EQ(find_weight_type("f16")->bits_per_weight(), 16.0);
-  EXPECT_DOUBLE_EQ(find_weight_type("q4_0")->bits_per_weight(), 4.5);
-  EXPECT_DOUBLE_EQ(find_weight_type("q6_K")->bits_per_weight(), 6.5625);
+TEST(TensorTypes, KnowTheirBits) {
+  EXPECT_DOUBLE_EQ(find_tensor_type("f16")->bits_per_weight(), 16.0);
+  EXPECT_DOUBLE_EQ(find_tensor_type("q4_0")->bits_per_weight(), 4.5);
+  EXPECT_DOUBLE_EQ(find_tensor_type("q6_K")->bits_per_weight(), 6.5625);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "model/weight_types.h"
+#include "model/tensor_types.h"
 
 #include <ggml.h>
 
@@ -25,21 +25,21 @@ constexpr auto kFormer = std::to_array<FormerType>({{4, "q4_2"},
 
 }  // namespace
 
-std::optional<WeightType> find_weight_type(std::uint32_t number) {
+std::optional<TensorType> find_tensor_type(std::uint32_t number) {
   // Only then may ggml be asked: it indexes a table with the number.
   if (number >= GGML_TYPE_COUNT) return std::nullopt;
   const ggml_type_traits* traits = ggml_get_type_traits(static_cast<ggml_type>(number));
   if (traits == nullptr || traits->blck_size <= 0 || traits->type_size == 0) return std::nullopt;
-  return WeightType{.number = number,
+  return TensorType{.number = number,
                     .name = traits->type_name,
                     .block = static_cast<std::uint64_t>(traits->blck_size),
                     .block_bytes = traits->type_size,
                     .intermediate = number == GGML_TYPE_Q8_1 || number == GGML_TYPE_Q8_K};
 }
 
-std::optional<WeightType> find_weight_type(std::string_view name) {
+std::optional<TensorType> find_tensor_type(std::string_view name) {
   for (std::uint32_t number = 0; number < GGML_TYPE_COUNT; ++number) {
-    const auto type = find_weight_type(number);
+    const auto type = find_tensor_type(number);
     if (type && type->name == name) return type;
   }
   return std::nullopt;
