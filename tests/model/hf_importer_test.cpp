@@ -274,6 +274,68 @@ TEST_F(HfImport, AWindowThatIsNotComputedCutsTheContext) {
   EXPECT_EQ(GgufFile::open(folder_ / "m.gguf")->unsigned_of("llama.context_length"), 64U);
 }
 
+TEST_F(HfImport, MergesBecomeScoresWhereThereIsNoSentencePieceModel) {
+  copy("mistral");
+  fs::remove(model() / "tokenizer.model");
+  EXPECT_EQ(refusal().code, ErrorCode::kNotFound);
+  write_bytes(model() / "tokenizer.json", R"({
+    "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    "added_tokens": [{"id": 1, "content": "<s>", "special": true},
+                     {"id": 7, "content": "<tool▁>", "special": false}],
+    "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "merges": ["a b", "▁ ab"],
+              "vocab": {"<unk>": 0, "<0x0A>": 2, "a": 3, "b": 4, "ab": 5, "▁ab": 6}}})");
+  ASSERT_TRUE(convert(model(), folder_ / "m.gguf", {"m", {}}));
+  const auto file = GgufFile::open(folder_ / "m.gguf");
+  ASSERT_TRUE(file);
+  const auto texts = file->array_of("tokenizer.ggml.tokens")->strings();
+  const auto kinds = file->array_of("tokenizer.ggml.token_type")->integers();
+  const auto scores = file->array_of("tokenizer.ggml.scores")->floats();
+  ASSERT_EQ(texts.size(), 400U);
+  EXPECT_EQ(kinds[0], 2);  // unknown
+  EXPECT_EQ(kinds[1], 3);  // control
+  EXPECT_EQ(kinds[2], 6);  // byte
+  EXPECT_EQ(kinds[7], 4);  // any text may have it, as it is shown
+  EXPECT_EQ(texts[7], "<tool >");
+  EXPECT_EQ(kinds[8], 5);  // a row without a token
+  EXPECT_EQ(texts[8], "[PAD8]");
+  EXPECT_GT(scores[5], scores[6]);
+  EXPECT_GT(scores[6], scores[3]);
+  EXPECT_EQ(file->bool_of("tokenizer.ggml.add_space_prefix"), false);
+}
+
+TEST_F(HfImport, TokensBeyondTheEmbeddingsAreNotedAndTwiceTheSameIsRefused) {
+  copy("mistral");
+  write_bytes(model() / "added_tokens.json", R"({"<far>": 5000})");
+  const auto importer = HfImporter::open(model(), {"m", {}});
+  ASSERT_TRUE(importer) << importer.error().message;
+  ASSERT_EQ(importer->notes().size(), 1U);
+  EXPECT_THAT(importer->notes()[0], HasSubstr("1 tokens beyond the 400 rows"));
+  write_bytes(model() / "added_tokens.json", R"({"<s>": 399})");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message, HasSubstr("expected a text of its own: \"<s>\""));
+  write_bytes(model() / "added_tokens.json", R"({"<s>": "x"})");
+  EXPECT_THAT(refusal().message, HasSubstr("expected an id"));
+}
+
+TEST_F(HfImport, ChatTemplatesMayHaveNamesOrAFileOfTheirOwn) {
+  copy("mistral");
+  write_bytes(model() / "chat_template.jinja", "{{ 1 }}");
+  const auto templates = [&](const char* key) {
+    EXPECT_TRUE(convert(model(), folder_ / "m.gguf", {"m", {}}));
+    const auto file = GgufFile::open(folder_ / "m.gguf");
+    return std::string(file->string_of(key).value_or("none"));
+  };
+  EXPECT_EQ(templates("tokenizer.chat_template"), "{{ 1 }}");
+  edit(
+      "tokenizer_config.json", "{",
+      R"({"chat_template": [{"name": "default", "template": "a"}, {"name": "rag", "template": "b"}],)");
+  EXPECT_EQ(templates("tokenizer.chat_template"), "a");
+  EXPECT_EQ(templates("tokenizer.chat_template.rag"), "b");
+  edit("tokenizer_config.json", "\"rag\"", "\"../x\"");
+  fs::remove(folder_ / "m.gguf");
+  EXPECT_THAT(refusal().message, HasSubstr("a template's name of letters"));
+}
+
 TEST_F(HfImport, CancellingLeavesNothing) {
   copy("llama");
   const auto importer = HfImporter::open(model(), {"m", {}});
