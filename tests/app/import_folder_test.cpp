@@ -27,9 +27,13 @@ class ImportFolder : public ::testing::Test {
 };
 
 TEST_F(ImportFolder, EveryArchitectureThatWritesTextAnswers) {
-  for (const char* name : {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"}) {
-    SCOPED_TRACE(name);
-    const Outcome imported = gogrid({"models", "import", kFixtures + name, "--json"});
+  for (const std::string fixture :
+       {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"}) {
+    SCOPED_TRACE(fixture);
+    // Not by its own name: libllama expects certain tokens of a model that calls itself phi3.
+    const std::string name = "tiny-" + fixture.substr(0, 2) + fixture.back();
+    const Outcome imported =
+        gogrid({"models", "import", kFixtures + fixture, "--name", name, "--json"});
     ASSERT_EQ(imported.status, 0) << imported.err;
     EXPECT_EQ(Json::parse(imported.out)["name"], name);
     const Outcome run = gogrid({"run", name, "-p", "the model is", "--raw", "-n", "4", "--context",
