@@ -8,6 +8,7 @@ namespace gogrid {
 
 std::vector<DeviceRoom> room_of(std::span<const Device> devices, const MemoryLedger& ledger) {
   const std::vector<Bytes> free = plannable_memory(devices);
+  const std::vector<Bytes> whole = whole_memory(devices);
   const std::vector<DeviceMemory> accounts = ledger.list();
   std::vector<DeviceRoom> rooms;
   for (std::size_t i = 0; i < devices.size(); ++i) {
@@ -17,7 +18,7 @@ std::vector<DeviceRoom> room_of(std::span<const Device> devices, const MemoryLed
       const Bytes cap = account->cap;
       const Bytes held = account->held;
       room.now = std::min(free[i], cap - std::min(cap, held));
-      room.alone = std::min(checked_add(free[i], held).value_or(UINT64_MAX), cap);
+      room.alone = std::min(whole[i], cap);
     }
     rooms.push_back(std::move(room));
   }

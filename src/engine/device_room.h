@@ -1,4 +1,4 @@
-// What a model may be planned on, of each device: what is free and what the caps leave.
+// What a model may be planned on, of each device: now, and at best.
 #pragma once
 
 #include <span>
@@ -13,8 +13,8 @@ namespace gogrid {
 
 struct DeviceRoom {
   std::string device;
-  Bytes now = 0;    // beside what the ledger's other holders have
-  Bytes alone = 0;  // were there no other holder; never less than `now`
+  Bytes now = 0;    // of what is free, what the cap and the ledger's other holders leave
+  Bytes alone = 0;  // under the cap, were nothing else in its memory: what is more fits never
 };
 
 // In the order of `devices`. A device that the ledger has no account of has no room.

@@ -167,7 +167,7 @@ void Judge::tell_others(const DeviceSet& set, SetVerdict& verdict) const {
     held += std::format("{}{} of {}", held.empty() ? "" : ", ",
                         format_bytes(device.budget.memory - device.memory_now), device.budget.id);
   }
-  verdict.why.push_back("not now: other models hold " + held);
+  verdict.why.push_back("not now: other models or programs hold " + held);
 }
 
 void Judge::tell_speed(const DeviceSet& set, SetVerdict& verdict) const {

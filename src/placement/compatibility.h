@@ -17,7 +17,7 @@
 namespace gogrid {
 
 struct CheckedDevice {
-  DeviceBudget budget = {};  // its memory: were no other model loaded here
+  DeviceBudget budget = {};  // its memory: were nothing else in it
   Bytes memory_now = 0;      // beside what is loaded
   bool measured = false;     // for this model; else its speeds are not known
 };
@@ -62,8 +62,8 @@ struct CompatibilityReport {
 // and all of them, at most as many as a plan takes (CutSearch::kMaxDevices). Renderers in software
 // count only where there is nothing else, or they were named.
 //
-// "Fits" is within the estimate (10 %, model/memory_estimator.h) and under the caps, were no other
-// model loaded; where others hold the memory now, the verdict says so.
+// "Fits" is within the estimate (10 %, model/memory_estimator.h) and under the caps, were nothing
+// else in the memory; where others hold it now, the verdict says so.
 CompatibilityReport check_compatibility(const ModelProfile& profile,
                                         std::span<const QuantizedModel> smaller,
                                         std::span<const CheckedDevice> devices,
