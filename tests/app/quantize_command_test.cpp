@@ -107,7 +107,7 @@ TEST_F(QuantizeCommand, RefusesBeforeItWrites) {
   ASSERT_TRUE(write_file(folder_ / "text.gguf", "no model"));
   const std::string out = out_ / "made.gguf";
   const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
-      {{out, "--type", "q4_m"}, "q4_k_m"},
+      {{out, "--type", "q4_m_k"}, "did you mean q4_k_m"},
       {{"--type", "q4_0"}, "--name"},
       {{out}, "--type"},
       {{out, "--type", "q4_0", "--name", "x"}, "--name"},
