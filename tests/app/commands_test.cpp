@@ -104,8 +104,7 @@ TEST_F(Commands, NoneLoadsAnythingWhereThePolicyGivesNothing) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"run", model(), "-p", "x"},
         {"bench", model()},
-        {"plan", model()},
-        {"serve", "--model", model(), "--listen", "127.0.0.1:0"}}) {
+        {"plan", model()}}) {
     const Outcome outcome = gogrid(arguments);
     EXPECT_EQ(outcome.status, 3) << arguments[0] << outcome.err;
     EXPECT_THAT(outcome.out, IsEmpty());
