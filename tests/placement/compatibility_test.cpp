@@ -182,7 +182,8 @@ TEST(Compatibility, SaysWhatOthersHoldNow) {
   busy.memory_now = need(profile) - 1;
   const auto report = check(profile, {busy});
   EXPECT_TRUE(report.verdicts[0].fits);
-  EXPECT_THAT(report.verdicts[0].why, Contains(HasSubstr("not now: other models or programs hold")));
+  EXPECT_THAT(report.verdicts[0].why,
+              Contains(HasSubstr("not now: other models or programs hold")));
   busy.memory_now = need(profile);
   EXPECT_THAT(check(profile, {busy}).verdicts[0].why, Not(Contains(HasSubstr("not now"))));
 }
