@@ -45,7 +45,7 @@ class Side {
     StageMemory taken = stage->memory();
     if (taken.total() > 0) taken.compute += logits;
     GOGRID_RETURN_IF_ERROR(settle(leases, {&taken, 1}));
-    return Side(side, std::move(stage));
+    return Side(std::move(stage));
   }
 
   // Rows [from, to) of a chunk; the first forgets what was before. Logits of each when `wanted`.
@@ -66,8 +66,7 @@ class Side {
   }
 
  private:
-  Side(const LossSide& side, std::unique_ptr<Stage> stage)
-      : side_(&side), stage_(std::move(stage)) {}
+  explicit Side(std::unique_ptr<Stage> stage) : stage_(std::move(stage)) {}
   static MemoryQuestion memory_question(const StageSpec& spec) {
     return {.layers = spec.layers,
             .context = spec.context,
@@ -76,7 +75,6 @@ class Side {
             .max_outputs = spec.max_outputs};
   }
 
-  const LossSide* side_;
   std::unique_ptr<Stage> stage_;
   std::uint64_t steps_ = 0;
 };
