@@ -16,68 +16,68 @@ namespace {
 
 // --- names of tensors
 
-constexpr auto kLlamaRules = std::to_array<TensorRule>({
-    {"embed_tokens", "token_embd"},
+// Rows that decoders share, put together in the order in which they are written.
+template <std::size_t... kSizes>
+consteval auto joined(const std::array<TensorRule, kSizes>&... parts) {
+  std::array<TensorRule, (kSizes + ...)> all{};
+  auto out = all.begin();
+  ((out = std::ranges::copy(parts, out).out), ...);
+  return all;
+}
+
+constexpr auto kEmbeddings = std::to_array<TensorRule>({{"embed_tokens", "token_embd"}});
+constexpr auto kAttention = std::to_array<TensorRule>({
     {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
     {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
     {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
     {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
     {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+});
+constexpr auto kFeedForwardNorm = std::to_array<TensorRule>({
     {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
+});
+constexpr auto kFeedForward = std::to_array<TensorRule>({
     {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
     {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
     {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
-    {"norm", "output_norm"},
-    {"lm_head", "output", false},
 });
+constexpr auto kOutputNorm = std::to_array<TensorRule>({{"norm", "output_norm"}});
+constexpr auto kOutput = std::to_array<TensorRule>({{"lm_head", "output", false}});
 
-constexpr auto kQwen3Rules = std::to_array<TensorRule>({
-    {"embed_tokens", "token_embd"},
-    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
-    {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
-    {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"},
-    {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
-    {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"},
-    {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
-    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
-    {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
-    {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
-    {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
-    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
-    {"norm", "output_norm"},
-    {"lm_head", "output", false},
-});
+constexpr auto kLlamaRules =
+    joined(kEmbeddings, kAttention, kFeedForwardNorm, kFeedForward, kOutputNorm, kOutput);
 
-// Gemma norms what attention and the feed-forward network answer too.
-constexpr auto kGemmaRules = std::to_array<TensorRule>({
-    {"embed_tokens", "token_embd"},
-    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
-    {"layers.{}.self_attn.q_proj", "blk.{}.attn_q"},
-    {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", false},
-    {"layers.{}.self_attn.k_proj", "blk.{}.attn_k"},
-    {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", false},
-    {"layers.{}.self_attn.v_proj", "blk.{}.attn_v"},
-    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
-    {"layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm"},
-    {"layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"},
-    {"layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"},
-    {"layers.{}.mlp.up_proj", "blk.{}.ffn_up"},
-    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
-    {"layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm"},
-    {"norm", "output_norm"},
-});
+constexpr auto kQwen3Rules = joined(kEmbeddings, kAttention,
+                                    std::to_array<TensorRule>({
+                                        {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"},
+                                        {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"},
+                                    }),
+                                    kFeedForwardNorm, kFeedForward, kOutputNorm, kOutput);
 
-constexpr auto kPhi3Rules = std::to_array<TensorRule>({
-    {"embed_tokens", "token_embd"},
-    {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
-    {"layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"},
-    {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
-    {"layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"},
-    {"layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"},
-    {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
-    {"norm", "output_norm"},
-    {"lm_head", "output", false},
-});
+// Gemma norms what attention and the feed-forward network answer too, and has no output of its own.
+constexpr auto kGemmaRules =
+    joined(kEmbeddings, kAttention,
+           std::to_array<TensorRule>({
+               {"layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm", false},
+               {"layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm", false},
+               {"layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm"},
+               {"layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"},
+               {"layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm"},
+           }),
+           kFeedForward, kOutputNorm);
+
+constexpr auto kPhi3Rules = joined(kEmbeddings,
+                                   std::to_array<TensorRule>({
+                                       {"layers.{}.input_layernorm", "blk.{}.attn_norm"},
+                                       {"layers.{}.self_attn.qkv_proj", "blk.{}.attn_qkv"},
+                                       {"layers.{}.self_attn.o_proj", "blk.{}.attn_output"},
+                                   }),
+                                   kFeedForwardNorm,
+                                   std::to_array<TensorRule>({
+                                       {"layers.{}.mlp.gate_up_proj", "blk.{}.ffn_up"},
+                                       {"layers.{}.mlp.down_proj", "blk.{}.ffn_down"},
+                                   }),
+                                   kOutputNorm, kOutput);
 
 constexpr auto kBertRules = std::to_array<TensorRule>({
     {"embeddings.word_embeddings", "token_embd"},
