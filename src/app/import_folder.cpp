@@ -3,8 +3,25 @@
 #include "app/terminal.h"
 #include "app/workspace.h"
 #include "model/hf_importer.h"
+#include "model/quantization_types.h"
 
 namespace gogrid {
+namespace {
+
+Result<HfImportOptions> import_options(const std::string& name, const std::string& type) {
+  HfImportOptions options{.name = name, .type = stored_type_named(type)};
+  if (options.type || type.empty()) return options;
+  GOGRID_ASSIGN_OR_RETURN(const WeightType packed, find_weight_type(type));
+  options.packed_type = packed.type;
+  return options;
+}
+
+Result<HfImported> write(const HfImporter& importer, const std::string& name, AtomicFile file) {
+  ProgressLine line("converting " + name);
+  return importer.write(std::move(file), line.bytes());
+}
+
+}  // namespace
 
 std::string name_from_folder(const std::filesystem::path& folder) {
   // The dots of a folder's name begin no ending.
@@ -19,16 +36,13 @@ Result<ModelEntry> import_folder(ModelLibrary& library, const ModelsCommand& com
                 "--sha256 is for files: a folder becomes a file of its own", "sha256");
   }
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
-  GOGRID_ASSIGN_OR_RETURN(const HfImporter importer,
-                          HfImporter::open(command.file, {name, stored_type_named(command.type)}));
+  GOGRID_ASSIGN_OR_RETURN(const HfImportOptions options, import_options(name, command.type));
+  GOGRID_ASSIGN_OR_RETURN(const HfImporter importer, HfImporter::open(command.file, options));
   for (const std::string& note : importer.notes()) complain("note: " + note);
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library.begin(name));
-  {
-    ProgressLine line("converting " + name);
-    GOGRID_ASSIGN_OR_RETURN(file, importer.write(std::move(file), line.bytes()));
-  }
+  GOGRID_ASSIGN_OR_RETURN(HfImported written, write(importer, name, std::move(file)));
   ProgressLine line("checking " + name);
-  return library.import_written(std::move(file), name, line.bytes());
+  return library.import_written(std::move(written.file), name, line.bytes(), written.repacked);
 }
 
 }  // namespace gogrid

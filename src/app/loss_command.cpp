@@ -48,27 +48,6 @@ Status same_tokens(const TextTokens& tokens, const TextTokens& others, const std
 
 }  // namespace
 
-Json json_of(const ModelLoss& loss) {
-  return {{"base", loss.base},
-          {"base_digest", "sha256:" + loss.base_digest},
-          {"text_digest", "sha256:" + loss.text_digest},
-          {"context", loss.context},
-          {"positions", loss.positions},
-          {"base_perplexity", loss.base_perplexity},
-          {"perplexity", loss.perplexity},
-          {"mean_kl", loss.mean_kl},
-          {"p99_kl", loss.p99_kl},
-          {"same_top", loss.same_top}};
-}
-
-std::string text_of(const ModelLoss& loss) {
-  char text[160];
-  std::snprintf(text, sizeof text,
-                "KL %.4g (p99 %.4g), perplexity %.4f (%.4f), same top token %.2f %%", loss.mean_kl,
-                loss.p99_kl, loss.perplexity, loss.base_perplexity, 100.0 * loss.same_top);
-  return "against " + loss.base + ": " + text;
-}
-
 Status loss_command(const LossCommand& command, const CommonOptions& common) {
   GOGRID_ASSIGN_OR_RETURN(const Workspace workspace, Workspace::open(common.data_dir));
   StopSignals signals;

@@ -47,6 +47,7 @@ Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
     std::printf("imported %s: %s, %s %s, licence %s\n", entry.name.c_str(),
                 format_bytes(entry.size).c_str(), entry.architecture.c_str(),
                 entry.quantization.c_str(), entry.license.c_str());
+  if (!json && entry.repacked) std::printf("repacked %s\n", text_of(*entry.repacked).c_str());
   return {};
 }
 

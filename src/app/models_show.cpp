@@ -85,7 +85,8 @@ Json entry_json(const ShownModel& model, const ModelDescription& description) {
           {"quantization", description.quantization},
           {"license", or_null(description.license)},
           {"imported_at", nullptr},
-          {"loss", nullptr}};
+          {"loss", nullptr},
+          {"repacked", nullptr}};
 }
 
 void add_run_fields(Json& json, const Result<ModelProfile>& profile) {
@@ -216,6 +217,7 @@ void print_model(const ShownModel& model, const ModelDescription& description) {
   if (!model.source.digest.empty()) print_line("sha256", model.source.digest);
   print_weights(description);
   if (model.entry && model.entry->loss) print_line("loss", text_of(*model.entry->loss));
+  if (model.entry && model.entry->repacked) print_line("repacked", text_of(*model.entry->repacked));
   print_shape(description);
   print_running(description.profile);
 }
@@ -275,7 +277,8 @@ Json json_of(const ModelEntry& entry) {
           {"quantization", entry.quantization},
           {"license", entry.license},
           {"imported_at", entry.imported_at},
-          {"loss", entry.loss ? json_of(*entry.loss) : Json()}};
+          {"loss", entry.loss ? json_of(*entry.loss) : Json()},
+          {"repacked", entry.repacked ? json_of(*entry.repacked) : Json()}};
 }
 
 Status show_model(const Workspace& workspace, const ModelsCommand& command, bool json) {

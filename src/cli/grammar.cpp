@@ -263,9 +263,11 @@ void add_models(CLI::App& root, Parsed& parsed) {
   import
       ->add_option("--type", parsed.models.type,
                    "Of a folder: store weights as f16, bf16 or f32 (default: as they are; f16 for "
-                   "those of 32 bits)")
+                   "those of 32 bits); those packed by GPTQ or AWQ also as q8_0, q6_k, q5_k, q5_1, "
+                   "q5_0, q4_k, q4_1, q4_0, q3_k or q2_k (default: what loses least)")
       ->type_name("TYPE")
-      ->check(one_of({"f16", "bf16", "f32"}));
+      ->check(one_of({"f16", "bf16", "f32", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1",
+                      "q4_0", "q3_k", "q2_k"}));
   import->footer(help_text::kModels);
   add_pull_options(*add("pull", "Fetch a model from a hub, a registry or an address",
                         ModelsCommand::Action::kPull),

@@ -78,10 +78,14 @@ BEHAVIOUR
   Files are checked before anything else reads them, copied, and known by their content; a crash in
   the middle leaves nothing half. Names are lower-case letters, digits, '.', '_' and '-'. A folder
   in the Hugging Face layout (config.json, safetensors, tokenizer files) becomes a GGUF on the way.
+  Weights that GPTQ or AWQ packed keep their codes where a type of GGUF has room for them, and are
+  rounded anew where none has (act-order); what that cost is measured, printed and kept with the
+  model.
 
 EXAMPLES
   gogrid models import SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m
   gogrid models import ./Qwen3-0.6B --name qwen3-0.6b --type bf16
+  gogrid models import ./Qwen2.5-7B-Instruct-GPTQ-Int4 --name qwen2.5-7b
   gogrid models show smollm2-135m)";
 inline constexpr const char* kShow = R"(
 BEHAVIOUR

@@ -109,7 +109,7 @@ struct ModelsCommand {
   std::filesystem::path file;  // import; or a folder of safetensors
   std::string name;            // all but list; show, check: or a path
   std::string sha256;          // import, pull: must match
-  std::string type;            // import of a folder: f16, bf16, f32; empty: the weights' own
+  std::string type;            // import of a folder: f16, q4_k, ...; empty: the weights' own
   bool tensors = false;        // show: each of them
   std::string diff;            // show: what differs from this model; empty: none
   PlacementOptions placement;  // check

@@ -48,6 +48,8 @@ struct HfArchitecture {
   bool shifts_norms = false;
   // There is no output matrix of its own, whatever the file holds.
   bool always_tied = false;
+  // Queries, keys and values have biases, always.
+  bool biased_attention = false;
   // A space before the text is a token's: where tokenizer files do not say.
   bool space_prefix = true;
 };

@@ -28,8 +28,8 @@ struct HfConfig::Shared {
   std::optional<Error> fault;
 };
 
-Result<HfConfig> HfConfig::read(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "config.json";
+Result<HfConfig> HfConfig::read(const std::filesystem::path& folder, std::string_view file) {
+  const std::filesystem::path path = folder / file;
   GOGRID_ASSIGN_OR_RETURN(Json json, read_json(path, kLimits));
   return of(std::move(json), path.string());
 }

@@ -21,7 +21,8 @@ namespace gogrid {
 class HfConfig {
  public:
   // kNotFound, kIo, kCorrupt.
-  static Result<HfConfig> read(const std::filesystem::path& folder);
+  static Result<HfConfig> read(const std::filesystem::path& folder,
+                               std::string_view file = "config.json");
   // kCorrupt when it is no object. `where` begins the error texts.
   static Result<HfConfig> of(nlohmann::json json, std::string where);
 

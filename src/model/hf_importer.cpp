@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <format>
+#include <map>
 
 #include "base/text.h"
 #include "model/hf_architectures.h"
 #include "model/hf_config.h"
+#include "model/hf_tensor_writer.h"
 #include "model/hf_tensors.h"
 #include "model/hf_vocabulary.h"
+#include "model/packed_format.h"
 #include "model/safetensors_folder.h"
 
 namespace gogrid {
@@ -42,18 +45,6 @@ Status refuse_ctranslate2(const fs::path& folder) {
   return fail(ErrorCode::kUnsupported,
               std::format("[import] {}: expected safetensors: model.bin is CTranslate2's",
                           folder.string()));
-}
-
-Status refuse_quantized(const HfConfig& config) {
-  if (!config.has("quantization_config")) return {};
-  const std::string method =
-      config.object("quantization_config").text_or("quant_method", "an unnamed method");
-  GOGRID_RETURN_IF_ERROR(config.status());
-  return fail(
-      ErrorCode::kUnsupported,
-      std::format("[import] expected weights that are not quantized: they are by {}; import "
-                  "the original, and quantize that",
-                  excerpt(method)));
 }
 
 // "license: apache-2.0" between the first two lines of dashes of README.md.
@@ -93,6 +84,79 @@ Result<std::uint32_t> token_count(const std::vector<TensorJob>& jobs) {
   return static_cast<std::uint32_t>(embeddings->spec.shape[1]);
 }
 
+// What packed weights become when a type is asked for: of --type f16, that too.
+std::optional<std::uint32_t> packed_type_of(const HfImportOptions& options) {
+  if (options.packed_type || !options.type) return options.packed_type;
+  return ggml_type_of(*options.type);
+}
+
+Status check_options(const HfImportOptions& options, const std::optional<PackedFormat>& format) {
+  if (!options.packed_type || format) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "[import] expected --type f16, bf16 or f32, since the weights are not packed by GPTQ "
+              "or AWQ: import, and then make it smaller with gogrid quantize",
+              "type");
+}
+
+// The files may be called by another name; then that one counts only where it is there, since
+// folders were renamed and their configuration was not.
+Result<SafetensorsFolder> open_weights(const fs::path& folder,
+                                       const std::optional<PackedFormat>& format) {
+  if (format && !format->stem.empty()) {
+    const std::string whole = format->stem + ".safetensors";
+    if (is_there(folder / whole) || is_there(folder / (whole + ".index.json"))) {
+      return SafetensorsFolder::open(folder, format->stem);
+    }
+  }
+  return SafetensorsFolder::open(folder);
+}
+
+// The number of general.file_type that says what most of the weights are.
+std::uint32_t file_type_of(const std::vector<TensorJob>& jobs, StoredType plain) {
+  std::map<std::uint32_t, std::uint64_t> elements;
+  for (const TensorJob& job : jobs) {
+    if (job.packed) elements[job.spec.type] += job.packed->inputs() * job.packed->outputs();
+  }
+  if (elements.empty()) return file_type_of(plain);
+  const auto most =
+      std::ranges::max_element(elements, {}, [](const auto& one) { return one.second; });
+  return file_type_of_packed(most->first);
+}
+
+void note_mislabelled_zeros(const std::vector<TensorJob>& jobs, std::vector<std::string>& notes) {
+  const auto count = std::ranges::count_if(
+      jobs, [](const TensorJob& job) { return job.packed && job.packed->zeros_mislabelled(); });
+  if (count == 0) return;
+  notes.push_back(
+      std::format("zeros of {} tensors are not stored as the configuration says: read as it says "
+                  "that they are, symmetric",
+                  count));
+}
+
+// What packed tensors lost, one after the other.
+class RepackTally {
+ public:
+  void add(const std::string& tensor, double error) {
+    if (record_.tensors == 0 || error > record_.worst) {
+      record_.worst = error;
+      record_.worst_tensor = tensor;
+    }
+    ++record_.tensors;
+    sum_ += error;
+  }
+  // Empty when there was none.
+  std::optional<RepackRecord> record(const std::optional<PackedFormat>& format) {
+    if (record_.tensors == 0 || !format) return std::nullopt;
+    record_.from = to_string(*format);
+    record_.mean = sum_ / static_cast<double>(record_.tensors);
+    return record_;
+  }
+
+ private:
+  RepackRecord record_;
+  double sum_ = 0;
+};
+
 // What a sentence-transformers folder says of how token rows become one.
 Status describe_pooling(const fs::path& folder, std::string_view gguf, GgufKeys& keys) {
   const fs::path path = folder / "1_Pooling" / "config.json";
@@ -117,6 +181,7 @@ Status describe_pooling(const fs::path& folder, std::string_view gguf, GgufKeys&
 
 struct HfImporter::State {
   SafetensorsFolder weights;
+  std::optional<PackedFormat> format;
   std::vector<TensorJob> jobs;
   HfDescription description;
   StoredType type = StoredType::kF16;
@@ -131,11 +196,12 @@ Result<HfImporter> HfImporter::open(const fs::path& folder, const HfImportOption
   GOGRID_ASSIGN_OR_RETURN(const HfConfig root, HfConfig::read(folder));
   GOGRID_ASSIGN_OR_RETURN(const HfArchitecture* architecture,
                           architecture_named(root.architecture()));
-  GOGRID_RETURN_IF_ERROR(refuse_quantized(root));
   const HfConfig config = root.with_object("text_config");
-  GOGRID_ASSIGN_OR_RETURN(SafetensorsFolder weights, SafetensorsFolder::open(folder));
+  GOGRID_ASSIGN_OR_RETURN(const auto format, read_packed_format(folder, config));
+  GOGRID_RETURN_IF_ERROR(check_options(options, format));
+  GOGRID_ASSIGN_OR_RETURN(SafetensorsFolder weights, open_weights(folder, format));
 
-  auto state = std::make_unique<State>(std::move(weights));
+  auto state = std::make_unique<State>(std::move(weights), format);
   state->type = options.type.value_or(natural_type(state->weights));
   GgufKeys& keys = state->description.keys;
   keys.text("general.architecture", architecture->gguf);
@@ -144,13 +210,14 @@ Result<HfImporter> HfImporter::open(const fs::path& folder, const HfImportOption
   if (const std::string license = license_of(folder); !license.empty()) {
     keys.text("general.license", license);
   }
-  keys.u32("general.file_type", file_type_of(state->type));
-  keys.u32("general.quantization_version", kQuantizationVersion);
   architecture->describe(config, architecture->gguf, state->description);
   GOGRID_RETURN_IF_ERROR(config.status());
   GOGRID_RETURN_IF_ERROR(describe_pooling(folder, architecture->gguf, keys));
-  GOGRID_ASSIGN_OR_RETURN(state->jobs,
-                          plan_tensors(*architecture, config, state->weights, state->type));
+  GOGRID_ASSIGN_OR_RETURN(state->jobs, plan_tensors(*architecture, config, format, state->weights,
+                                                    {state->type, packed_type_of(options)}));
+  keys.u32("general.file_type", file_type_of(state->jobs, state->type));
+  keys.u32("general.quantization_version", kQuantizationVersion);
+  note_mislabelled_zeros(state->jobs, state->description.notes);
   GOGRID_ASSIGN_OR_RETURN(const std::uint32_t n_tokens, token_count(state->jobs));
   GOGRID_ASSIGN_OR_RETURN(
       const HfVocabulary vocabulary,
@@ -162,16 +229,19 @@ Result<HfImporter> HfImporter::open(const fs::path& folder, const HfImportOption
 const std::vector<std::string>& HfImporter::notes() const { return state_->description.notes; }
 StoredType HfImporter::type() const { return state_->type; }
 
-Result<AtomicFile> HfImporter::write(AtomicFile file, const Progress& progress) const {
+Result<HfImported> HfImporter::write(AtomicFile file, const Progress& progress) const {
   std::vector<GgufTensorSpec> specs;
   for (const TensorJob& job : state_->jobs) specs.push_back(job.spec);
   GOGRID_ASSIGN_OR_RETURN(
       GgufWriter writer,
       GgufWriter::begin(std::move(file), state_->description.keys, std::move(specs)));
+  RepackTally tally;
   for (const TensorJob& job : state_->jobs) {
-    GOGRID_RETURN_IF_ERROR(write_tensor(job, writer, progress));
+    GOGRID_ASSIGN_OR_RETURN(const SquaredError error, write_tensor(job, writer, progress));
+    if (job.packed) tally.add(job.spec.name, error.relative());
   }
-  return writer.finish();
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile written, writer.finish());
+  return HfImported{std::move(written), tally.record(state_->format)};
 }
 
 }  // namespace gogrid

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/result.h"
 #include "base/sha256.h"
+#include "model/repack_record.h"
 #include "model/weight_conversion.h"
 
 namespace gogrid {
@@ -17,6 +18,14 @@ namespace gogrid {
 struct HfImportOptions {
   std::string name;                // general.name
   std::optional<StoredType> type;  // none: the weights' own, F16 for those of 32 bits
+  // Of weights that GPTQ or AWQ packed: a ggml_type. None: `type`; where that is none too,
+  // natural_type() of packed_conversion.h.
+  std::optional<std::uint32_t> packed_type = {};
+};
+
+struct HfImported {
+  AtomicFile file;                       // to be committed
+  std::optional<RepackRecord> repacked;  // of packed weights: what they lost
 };
 
 // Checked and planned when opened; writing reads the weights only. Nothing of the folder is run.
@@ -25,7 +34,8 @@ class HfImporter {
  public:
   // kNotFound for a folder without the files that it needs; kUnsupported, by name, for an
   // architecture, a tokenizer, a quantization or a kind of model that is not imported; kCorrupt for
-  // files that are broken or disagree.
+  // files that are broken or disagree; kInvalidArgument for a packed_type where nothing is packed,
+  // or whose blocks do not fit.
   static Result<HfImporter> open(const std::filesystem::path& folder,
                                  const HfImportOptions& options);
   HfImporter(HfImporter&&) noexcept;
@@ -35,10 +45,9 @@ class HfImporter {
   const std::vector<std::string>& notes() const;
   StoredType type() const;
 
-  // Writes the model into `file`, which must be empty, and answers it to be committed. kCorrupt for
-  // weights that are no numbers, kInvalidArgument for such as the type does not hold, kIo,
-  // kCancelled by `progress`.
-  Result<AtomicFile> write(AtomicFile file, const Progress& progress) const;
+  // Writes the model into `file`, which must be empty. kCorrupt for weights that are no numbers,
+  // kInvalidArgument for such as the type does not hold, kIo, kCancelled by `progress`.
+  Result<HfImported> write(AtomicFile file, const Progress& progress) const;
 
  private:
   struct State;

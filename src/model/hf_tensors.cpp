@@ -1,8 +1,6 @@
 #include "model/hf_tensors.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <format>
 #include <map>
 #include <set>
@@ -13,11 +11,6 @@
 
 namespace gogrid {
 namespace {
-
-// What is read, converted and written at once.
-constexpr Bytes kStep = 4 * kMiB;
-// Floats between decoding and encoding: they stay in a core's first cache.
-constexpr std::size_t kBlock = 2048;
 
 std::unexpected<Error> refuse(ErrorCode code, std::string_view tensor, const std::string& what) {
   return fail(code, std::format("[import] tensor {}: {}", excerpt(tensor), what));
@@ -31,13 +24,31 @@ bool stays_whole(const GgufTensorSpec& spec) {
          spec.name == "position_embd.weight" || spec.name == "token_types.weight";
 }
 
-// --- the plan
+// "X.scales" is the part "scales" of the packed matrix X.
+struct PackedPart {
+  std::string_view matrix;
+  std::string_view part;
+};
+
+std::optional<PackedPart> packed_part_of(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string_view::npos) return std::nullopt;
+  const std::string_view part = name.substr(dot + 1);
+  for (const std::string_view known : {"qweight", "qzeros", "scales", "g_idx"}) {
+    if (part == known) return PackedPart{name.substr(0, dot), known};
+  }
+  return std::nullopt;
+}
 
 class Planner {
  public:
-  Planner(const HfArchitecture& architecture, const HfConfig& config, StoredType type)
+  Planner(const HfArchitecture& architecture, const HfConfig& config,
+          const std::optional<PackedFormat>& format, const SafetensorsFolder& weights,
+          const TensorTypes& types)
       : architecture_(architecture),
-        type_(type),
+        format_(format),
+        weights_(weights),
+        types_(types),
         layers_(config.count("num_hidden_layers")),
         heads_(config.count_or("num_attention_heads", 1)),
         kv_heads_(config.count_or("num_key_value_heads", heads_)),
@@ -53,11 +64,20 @@ class Planner {
   using Order = std::tuple<int, std::uint32_t, const TensorRule*, bool>;
 
   Order order_of(const TensorPlace& place) const;
+  // Empty when the tensor needs no place of its own.
+  Result<std::optional<TensorPlace>> find_place(const ShardTensor& tensor,
+                                                const std::optional<PackedPart>& part) const;
+  bool is_made_up_bias(const ShardTensor& tensor, const TensorPlace& place) const;
+  Result<PackedMatrix> open_packed(std::string_view matrix) const;
+  Status set_packed(TensorJob& job, std::string_view matrix) const;
   Status set_shape(TensorJob& job) const;
+  Status check_size(const TensorJob& job) const;
   Status set_edits(TensorJob& job, const TensorPlace& place) const;
 
   const HfArchitecture& architecture_;
-  const StoredType type_;
+  const std::optional<PackedFormat>& format_;
+  const SafetensorsFolder& weights_;
+  const TensorTypes& types_;
   const std::uint32_t layers_;
   const std::uint32_t heads_;
   const std::uint32_t kv_heads_;
@@ -76,9 +96,24 @@ Planner::Order Planner::order_of(const TensorPlace& place) const {
   return {group, place.layer, place.rule, place.suffix == ".bias"};
 }
 
+Result<std::optional<TensorPlace>> Planner::find_place(
+    const ShardTensor& tensor, const std::optional<PackedPart>& part) const {
+  if (!part) return place_of(architecture_, tensor.name());
+  if (!format_) {
+    return refuse(ErrorCode::kUnsupported, tensor.name(),
+                  "expected quantization_config in config.json, or quantize_config.json, that says "
+                  "how it is packed: absent");
+  }
+  if (part->part == "qweight")
+    return place_of(architecture_, std::format("{}.weight", part->matrix));
+  if (weights_.tensor(std::format("{}.qweight", part->matrix)) != nullptr) return std::nullopt;
+  return refuse(ErrorCode::kCorrupt, tensor.name(), "expected qweight beside it: absent");
+}
+
 Status Planner::add(const ShardTensor& tensor) {
-  GOGRID_ASSIGN_OR_RETURN(const auto place, place_of(architecture_, tensor.name()));
-  if (!place) return {};
+  const auto part = packed_part_of(tensor.name());
+  GOGRID_ASSIGN_OR_RETURN(const auto place, find_place(tensor, part));
+  if (!place || is_made_up_bias(tensor, *place)) return {};
   // A model that says so computes with the embeddings, whatever else its file holds.
   if (tied_ && place->rule->gguf == "output") return {};
   if (place->has_layer && place->layer >= layers_) {
@@ -88,7 +123,7 @@ Status Planner::add(const ShardTensor& tensor) {
   TensorJob job;
   job.source = tensor;
   job.spec.name = place->gguf_name();
-  GOGRID_RETURN_IF_ERROR(set_shape(job));
+  GOGRID_RETURN_IF_ERROR(part ? set_packed(job, part->matrix) : set_shape(job));
   GOGRID_RETURN_IF_ERROR(set_edits(job, *place));
   const auto [at, added] = jobs_.emplace(order_of(*place), std::move(job));
   if (!added) {
@@ -96,6 +131,54 @@ Status Planner::add(const ShardTensor& tensor) {
                   std::format("expected one that becomes {}: there is {} too", at->second.spec.name,
                               excerpt(at->second.source.name())));
   }
+  return {};
+}
+
+// The tools give each packed matrix a bias, of zeros where the model has none; libllama takes none
+// but those that it knows.
+bool Planner::is_made_up_bias(const ShardTensor& tensor, const TensorPlace& place) const {
+  if (!format_ || place.suffix != ".bias") return false;
+  const std::string_view gguf = place.rule->gguf;
+  if (architecture_.biased_attention &&
+      (gguf == "blk.{}.attn_q" || gguf == "blk.{}.attn_k" || gguf == "blk.{}.attn_v")) {
+    return false;
+  }
+  const std::string_view matrix = tensor.name().substr(0, tensor.name().rfind('.'));
+  return weights_.tensor(std::format("{}.qweight", matrix)) != nullptr &&
+         std::ranges::all_of(tensor.data(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+Result<PackedMatrix> Planner::open_packed(std::string_view matrix) const {
+  const auto part = [&](std::string_view name) {
+    const ShardTensor* found = weights_.tensor(std::format("{}.{}", matrix, name));
+    return found == nullptr ? TensorView{} : TensorView{found->info, found->data()};
+  };
+  return PackedMatrix::open(*format_, matrix,
+                            {part("qweight"), part("qzeros"), part("scales"), part("g_idx")});
+}
+
+Status Planner::set_packed(TensorJob& job, std::string_view matrix) const {
+  GOGRID_ASSIGN_OR_RETURN(PackedMatrix opened, open_packed(matrix));
+  job.packed = std::make_shared<const PackedMatrix>(std::move(opened));
+  job.spec.shape = {job.packed->inputs(), job.packed->outputs()};
+  job.spec.type = types_.packed.value_or(gogrid::natural_type(*job.packed));
+  if (stays_whole(job.spec)) {
+    return refuse(ErrorCode::kUnsupported, job.source.name(), "expected a matrix of a layer's");
+  }
+  if (types_.packed) {
+    if (const auto size = tensor_size(job.spec); !size) {
+      return fail(ErrorCode::kInvalidArgument, size.error().message + "; choose another --type",
+                  "type");
+    }
+  }
+  return check_size(job);
+}
+
+// What tensor_size() refuses in our words would be a fault of the writer's caller: here it is the
+// file's.
+Status Planner::check_size(const TensorJob& job) const {
+  const auto size = tensor_size(job.spec);
+  if (!size) return refuse(ErrorCode::kCorrupt, job.source.name(), size.error().message);
   return {};
 }
 
@@ -107,13 +190,9 @@ Status Planner::set_shape(TensorJob& job) const {
         std::format("expected F32, F16, BF16, F8_E4M3 or F8_E5M2: {}", to_string(info.type)));
   }
   job.spec.shape.assign(info.shape.rbegin(), info.shape.rend());
-  job.type = stays_whole(job.spec) ? StoredType::kF32 : type_;
+  job.type = stays_whole(job.spec) ? StoredType::kF32 : types_.plain;
   job.spec.type = ggml_type_of(job.type);
-  // What tensor_size() refuses in our words would be a fault of the writer's caller: here it is the
-  // file's.
-  const auto size = tensor_size(job.spec);
-  if (!size) return refuse(ErrorCode::kCorrupt, info.name, size.error().message);
-  return {};
+  return check_size(job);
 }
 
 Status Planner::set_edits(TensorJob& job, const TensorPlace& place) const {
@@ -121,7 +200,7 @@ Status Planner::set_edits(TensorJob& job, const TensorPlace& place) const {
   if (!architecture_.permutes_heads) return {};
   if (place.rule->gguf == "blk.{}.attn_q") job.permuted_heads = heads_;
   if (place.rule->gguf == "blk.{}.attn_k") job.permuted_heads = kv_heads_;
-  const std::uint64_t rows = job.source.info->shape.front();
+  const std::uint64_t rows = job.spec.shape.back();
   if (job.permuted_heads == 0 || rows % (std::uint64_t{job.permuted_heads} * 2) == 0) return {};
   return refuse(
       ErrorCode::kCorrupt, job.source.name(),
@@ -158,133 +237,13 @@ std::vector<TensorJob> Planner::jobs() {
   return all;
 }
 
-// --- the writing
-
-// Where row `row` of a permuted tensor comes from. There, a head's rows are its first half of
-// rotated pairs and then its second; here they take turns.
-std::uint64_t source_row(std::uint64_t row, std::uint64_t head_rows) {
-  const std::uint64_t within = row % head_rows;
-  return row - within + within % 2 * (head_rows / 2) + within / 2;
-}
-
-// Collects converted bytes, and hands them on by the step. Not thread-safe.
-class Converter {
- public:
-  Converter(const TensorJob& job, GgufWriter& writer, const Progress& progress)
-      : job_(job),
-        writer_(writer),
-        progress_(progress),
-        from_(job.source.info->type),
-        in_(job.source.data().data()),
-        copies_(job.shift == 0 && same_as(from_) == job.type) {
-    out_.resize(std::min<Bytes>(kStep, total_elements() * element_size(job.type)));
-  }
-
-  Status run();
-
- private:
-  std::uint64_t total_elements() const { return job_.source.info->elements; }
-  Status copy_whole();
-  // Converts elements that lie side by side, there and here.
-  Status convert(std::uint64_t first, std::uint64_t count);
-  void convert_block(std::uint64_t first, std::size_t count);
-  Status flush();
-  Status report();
-
-  const TensorJob& job_;
-  GgufWriter& writer_;
-  const Progress& progress_;
-  const SafetensorsType from_;
-  const std::byte* in_;
-  const bool copies_;  // the bytes stay as they are
-  std::vector<std::byte> out_;
-  Bytes filled_ = 0;
-  bool finite_ = true;
-  std::array<float, kBlock> floats_{};
-};
-
-Status Converter::run() {
-  if (job_.permuted_heads == 0) {
-    if (copies_ && job_.source.file->descriptor() >= 0) return copy_whole();
-    GOGRID_RETURN_IF_ERROR(convert(0, total_elements()));
-    return flush();
-  }
-  const std::uint64_t rows = job_.source.info->shape.front();
-  const std::uint64_t width = total_elements() / rows;
-  const std::uint64_t head_rows = rows / job_.permuted_heads;
-  for (std::uint64_t row = 0; row < rows; ++row) {
-    GOGRID_RETURN_IF_ERROR(convert(source_row(row, head_rows) * width, width));
-  }
-  return flush();
-}
-
-Status Converter::copy_whole() {
-  const SafetensorsTensor& info = *job_.source.info;
-  for (Bytes at = 0; at < info.size;) {
-    const Bytes step = std::min(info.size - at, kStep);
-    GOGRID_RETURN_IF_ERROR(
-        writer_.copy_from(job_.source.file->descriptor(), info.offset + at, step));
-    at += step;
-    GOGRID_RETURN_IF_ERROR(report());
-  }
-  return {};
-}
-
-Status Converter::convert(std::uint64_t first, std::uint64_t count) {
-  const std::size_t size = element_size(job_.type);
-  while (count > 0) {
-    const std::uint64_t room = (out_.size() - filled_) / size;
-    if (room == 0) {
-      GOGRID_RETURN_IF_ERROR(flush());
-      continue;
-    }
-    const auto step = static_cast<std::size_t>(std::min({count, room, std::uint64_t{kBlock}}));
-    convert_block(first, step);
-    filled_ += step * size;
-    first += step;
-    count -= step;
-  }
-  return {};
-}
-
-void Converter::convert_block(std::uint64_t first, std::size_t count) {
-  std::byte* out = out_.data() + filled_;
-  const std::byte* in = in_ + first * element_size(from_);
-  if (copies_) {
-    std::memcpy(out, in, count * element_size(job_.type));
-    return;
-  }
-  const std::span<float> floats = std::span(floats_).first(count);
-  decode(from_, in, floats);
-  if (job_.shift != 0) {
-    for (float& value : floats) value += job_.shift;
-  }
-  finite_ &= encode(job_.type, floats, out);
-}
-
-Status Converter::flush() {
-  if (!finite_) {
-    const bool range = job_.type == StoredType::kF16 && from_ != SafetensorsType::kF16;
-    return refuse(range ? ErrorCode::kInvalidArgument : ErrorCode::kCorrupt, job_.source.name(),
-                  range ? "expected finite weights within the range of f16: import with --type bf16"
-                        : "expected finite weights: one is infinite or no number");
-  }
-  GOGRID_RETURN_IF_ERROR(writer_.write(std::span(out_).first(filled_)));
-  filled_ = 0;
-  return report();
-}
-
-Status Converter::report() {
-  if (!progress_ || progress_(writer_.written(), writer_.data_size())) return {};
-  return fail(ErrorCode::kCancelled, "[import] cancelled");
-}
-
 }  // namespace
 
 StoredType natural_type(const SafetensorsFolder& weights) {
   std::map<SafetensorsType, std::uint64_t> elements;
   for (const ShardTensor& tensor : weights.tensors()) {
-    if (tensor.info->shape.size() >= 2) elements[tensor.info->type] += tensor.info->elements;
+    if (tensor.info->shape.size() < 2 || packed_part_of(tensor.name())) continue;
+    elements[tensor.info->type] += tensor.info->elements;
   }
   if (elements.empty()) return StoredType::kF16;
   const auto most =
@@ -295,8 +254,10 @@ StoredType natural_type(const SafetensorsFolder& weights) {
 
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
                                             const HfConfig& config,
-                                            const SafetensorsFolder& weights, StoredType type) {
-  Planner planner(architecture, config, type);
+                                            const std::optional<PackedFormat>& format,
+                                            const SafetensorsFolder& weights,
+                                            const TensorTypes& types) {
+  Planner planner(architecture, config, format, weights, types);
   RopeFactors factors = rope_factors(architecture, config);
   GOGRID_RETURN_IF_ERROR(config.status());
   planner.add_made("rope_freqs.weight", std::move(factors.all));
@@ -305,11 +266,6 @@ Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
   for (const ShardTensor& tensor : weights.tensors()) GOGRID_RETURN_IF_ERROR(planner.add(tensor));
   GOGRID_RETURN_IF_ERROR(planner.check_complete());
   return planner.jobs();
-}
-
-Status write_tensor(const TensorJob& job, GgufWriter& writer, const Progress& progress) {
-  if (job.source.info == nullptr) return writer.write(std::as_bytes(std::span(job.made)));
-  return Converter(job, writer, progress).run();
 }
 
 }  // namespace gogrid

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,9 @@
 #include "model/gguf_writer.h"
 #include "model/hf_architectures.h"
 #include "model/hf_config.h"
+#include "model/packed_conversion.h"
+#include "model/packed_format.h"
+#include "model/packed_matrix.h"
 #include "model/safetensors_folder.h"
 #include "model/weight_conversion.h"
 
@@ -18,26 +23,32 @@ namespace gogrid {
 // One tensor to be written, and what it is made of.
 struct TensorJob {
   GgufTensorSpec spec;
-  StoredType type = StoredType::kF32;
-  ShardTensor source;  // without info: `made` is the tensor
+  StoredType type = StoredType::kF32;  // not of packed ones
+  ShardTensor source;                  // without info: `made` is the tensor
   std::vector<float> made;
-  std::uint32_t permuted_heads = 0;  // 0: rows stay where they are
-  float shift = 0;                   // added to each element
+  std::shared_ptr<const PackedMatrix> packed;  // not null: of source, which is its qweight
+  std::uint32_t permuted_heads = 0;            // 0: rows stay where they are
+  float shift = 0;                             // added to each element
 };
 
 // The type that loses nothing of most of the weights, or F16 for those of 32 bits.
 StoredType natural_type(const SafetensorsFolder& weights);
 
-// In the order in which they are written: embeddings, layer by layer, the rest. kUnsupported for a
-// tensor or an element type that is not known, kCorrupt when one is absent, there twice, or of a
-// shape that cannot be.
+// What matrices become.
+struct TensorTypes {
+  StoredType plain = StoredType::kF16;  // of those that are not packed
+  // Of packed ones, a ggml_type; none: natural_type().
+  std::optional<std::uint32_t> packed = {};
+};
+
+// In the order in which they are written: embeddings, layer by layer, the rest. Where there is a
+// `format`, tensors X.qweight and so on are packed ones. kUnsupported for a tensor or an element
+// type that is not known, kCorrupt when one is absent, there twice, or of a shape that cannot be;
+// kInvalidArgument for a packed type whose blocks do not divide a row.
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
                                             const HfConfig& config,
-                                            const SafetensorsFolder& weights, StoredType type);
-
-// Writes the tensor. kCorrupt when a weight is infinite or no number; kInvalidArgument when it is
-// one, but too large for the type that it is written as. `progress` is called every few MiB with
-// the bytes that `writer` has written, and may cancel.
-Status write_tensor(const TensorJob& job, GgufWriter& writer, const Progress& progress);
+                                            const std::optional<PackedFormat>& format,
+                                            const SafetensorsFolder& weights,
+                                            const TensorTypes& types);
 
 }  // namespace gogrid

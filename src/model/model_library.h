@@ -13,6 +13,7 @@
 #include "base/sha256.h"
 #include "base/units.h"
 #include "model/model_loss.h"
+#include "model/repack_record.h"
 
 namespace gogrid {
 
@@ -26,6 +27,7 @@ struct ModelEntry {
   std::string license;                 // general.license, "unknown" when the file does not say
   std::int64_t imported_at = 0;        // seconds since the epoch
   std::optional<ModelLoss> loss = {};  // the last that was measured
+  std::optional<RepackRecord> repacked = {};  // of one that GPTQ or AWQ had packed
 };
 
 // Thread-safe; several processes may share a folder. Nothing is under its final name before it is
@@ -55,10 +57,12 @@ class ModelLibrary {
   // A model of this content, under whatever name.
   std::optional<ModelEntry> find_digest(std::string_view digest) const;
   // For a model that is written right here: where to write it, and its import without a copy. As
-  // import_file(); other content under that name is found before anything is written.
+  // import_file(); other content under that name is found before anything is written. `repacked` is
+  // kept with the name.
   Result<AtomicFile> begin(std::string_view name) const;
   Result<ModelEntry> import_written(AtomicFile written, std::string_view name,
-                                    const Progress& progress = {});
+                                    const Progress& progress = {},
+                                    const std::optional<RepackRecord>& repacked = {});
   // Keeps what was measured of the model, in place of what was measured before. kUnavailable when
   // the name is of other content than `digest` by now.
   Status record_loss(std::string_view name, std::string_view digest, const ModelLoss& loss);

@@ -134,14 +134,41 @@ std::optional<ModelLoss> parse_loss(std::string_view line) {
   return loss;
 }
 
+std::string format_repacked(const RepackRecord& record) {
+  return std::format("repacked {} {} {} {} {}\n", record.tensors, record.mean, record.worst,
+                     one_line(record.worst_tensor), one_line(record.from));
+}
+
+std::optional<RepackRecord> parse_repacked(std::string_view line) {
+  Words words(line);
+  RepackRecord record;
+  record.tensors = words.number<std::uint64_t>();
+  record.mean = words.number<double>();
+  record.worst = words.number<double>();
+  record.worst_tensor = words.word();
+  record.from = words.rest();
+  if (!words.good() || record.worst_tensor.empty() || record.from.empty()) return std::nullopt;
+  return record;
+}
+
+// Reads a line's values into `value`, which only one line may have.
+template <class T>
+void read_once(Lines& lines, std::string_view key, std::optional<T>& value, std::optional<T> parsed,
+               std::string_view expected) {
+  if (value) return lines.complain(std::format("one line '{} ...'", key));
+  value = std::move(parsed);
+  if (!value) lines.complain(std::format("{} after '{}'", expected, key));
+}
+
 void read_optional(Lines& lines, ModelEntry& entry) {
   for (auto line = lines.optional_line(); line; line = lines.optional_line()) {
     const std::string_view key = next_word(*line);
     if (trimmed(*line).empty()) return lines.complain("a key and its values");
-    if (key != "loss") continue;
-    if (entry.loss) return lines.complain("one line 'loss ...'");
-    entry.loss = parse_loss(*line);
-    if (!entry.loss) return lines.complain("digests, numbers and a name after 'loss'");
+    if (key == "loss") {
+      read_once(lines, key, entry.loss, parse_loss(*line), "digests, numbers and a name");
+    } else if (key == "repacked") {
+      read_once(lines, key, entry.repacked, parse_repacked(*line), "numbers and names");
+    }
   }
 }
 
@@ -153,6 +180,7 @@ std::string format_manifest(const ModelEntry& entry) {
       kFirstLine, entry.digest, entry.size, entry.imported_at, one_line(entry.architecture),
       one_line(entry.quantization), one_line(entry.license));
   if (entry.loss) text += format_loss(*entry.loss);
+  if (entry.repacked) text += format_repacked(*entry.repacked);
   return text;
 }
 

@@ -21,6 +21,7 @@ namespace gogrid {
 // lines that not every model has, each a key and its values; keys that are not known, which
 // later versions write, are passed over:
 //   loss DIGEST TEXT CONTEXT POSITIONS BASE-PPL PPL MEAN-KL P99-KL SAME-TOP NAME
+//   repacked TENSORS MEAN WORST WORST-TENSOR FROM
 std::string format_manifest(const ModelEntry& entry);
 
 // kCorrupt "[model_library] WHERE: …" unless all of the first are there, once each and in order.

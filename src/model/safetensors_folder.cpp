@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kWhole = "model.safetensors";
-constexpr std::string_view kIndex = "model.safetensors.index.json";
 constexpr std::string_view kExtension = ".safetensors";
 // The largest published models have fewer than 200.
 constexpr std::size_t kMostShards = 1000;
@@ -34,16 +32,17 @@ bool is_shard_name(std::string_view name) {
   return name.ends_with(kExtension) && name.find('/') == name.npos && name.front() != '.';
 }
 
-std::unexpected<Error> no_weights(const fs::path& folder) {
+std::unexpected<Error> no_weights(const fs::path& folder, const std::string& whole,
+                                  const std::string& index) {
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (!is_there(folder / pickle)) continue;
     return fail(ErrorCode::kUnsupported,
                 std::format("[safetensors] {}: expected {}: {}, a pickle, can run code and is not "
                             "read",
-                            folder.string(), kWhole, pickle));
+                            folder.string(), whole, pickle));
   }
   return fail(ErrorCode::kNotFound, std::format("[safetensors] {}: expected {} or {}: neither",
-                                                folder.string(), kWhole, kIndex));
+                                                folder.string(), whole, index));
 }
 
 using WeightMap = std::map<std::string, std::string>;
@@ -67,14 +66,16 @@ Result<WeightMap> read_index(const fs::path& path) {
 
 }  // namespace
 
-Result<SafetensorsFolder> SafetensorsFolder::open(const fs::path& folder) {
+Result<SafetensorsFolder> SafetensorsFolder::open(const fs::path& folder, std::string_view stem) {
+  const std::string whole = std::format("{}{}", stem, kExtension);
+  const std::string index = whole + ".index.json";
   SafetensorsFolder opened;
-  if (is_there(folder / kWhole)) {
-    GOGRID_RETURN_IF_ERROR(opened.add_shard(folder / kWhole));
-  } else if (is_there(folder / kIndex)) {
-    GOGRID_RETURN_IF_ERROR(opened.add_indexed(folder, folder / kIndex));
+  if (is_there(folder / whole)) {
+    GOGRID_RETURN_IF_ERROR(opened.add_shard(folder / whole));
+  } else if (is_there(folder / index)) {
+    GOGRID_RETURN_IF_ERROR(opened.add_indexed(folder, folder / index));
   } else {
-    return no_weights(folder);
+    return no_weights(folder, whole, index);
   }
   GOGRID_RETURN_IF_ERROR(opened.sort_tensors(folder));
   return opened;

@@ -24,9 +24,11 @@ struct ShardTensor {
 // Immutable; thread-safe. What it hands out lives as long as it does.
 class SafetensorsFolder {
  public:
+  // `stem` is what the files are called instead of "model", a name and no path.
   // kNotFound when the folder has no safetensors; kUnsupported when it has weights in a format that
   // can run code only; kCorrupt when shards and index disagree, or a shard is broken.
-  static Result<SafetensorsFolder> open(const std::filesystem::path& folder);
+  static Result<SafetensorsFolder> open(const std::filesystem::path& folder,
+                                        std::string_view stem = "model");
 
   // Of all shards, sorted by name.
   std::span<const ShardTensor> tensors() const { return tensors_; }

@@ -3,10 +3,13 @@
 // too, as expected.tsv beside each has them; and what is not imported is refused by name.
 #include "model/hf_importer.h"
 
+#include <ggml.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <set>
@@ -15,6 +18,7 @@
 #include <vector>
 
 #include "model/gguf_file.h"
+#include "support/packed_weights.h"
 #include "support/safetensors_builder.h"
 #include "support/temporary_folder.h"
 
@@ -33,11 +37,20 @@ std::vector<std::string> fixtures() {
   return {"bert", "gemma2", "gemma3", "llama", "mistral", "phi3", "qwen2", "qwen3"};
 }
 
-Status convert(const fs::path& folder, const fs::path& target, const HfImportOptions& options) {
+// Answers what packed weights lost.
+Result<std::optional<RepackRecord>> convert_packed(const fs::path& folder, const fs::path& target,
+                                                   const HfImportOptions& options) {
   GOGRID_ASSIGN_OR_RETURN(const HfImporter importer, HfImporter::open(folder, options));
   GOGRID_ASSIGN_OR_RETURN(AtomicFile empty, AtomicFile::create(target));
-  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, importer.write(std::move(empty), {}));
-  return file.commit();
+  GOGRID_ASSIGN_OR_RETURN(HfImported written, importer.write(std::move(empty), {}));
+  GOGRID_RETURN_IF_ERROR(written.file.commit());
+  return written.repacked;
+}
+
+Status convert(const fs::path& folder, const fs::path& target, const HfImportOptions& options) {
+  GOGRID_ASSIGN_OR_RETURN(const auto repacked, convert_packed(folder, target, options));
+  EXPECT_FALSE(repacked);
+  return {};
 }
 
 std::string digest_of(std::span<const std::byte> bytes) {
@@ -176,11 +189,11 @@ TEST_F(HfImport, SpeechIsNamedAndServedLater) {
   EXPECT_THAT(refusal().message, HasSubstr("speech, served by a later version"));
 }
 
-TEST_F(HfImport, QuantizedWeightsAreRefusedByTheirMethod) {
+TEST_F(HfImport, WeightsThatOthersQuantizedAreRefusedByTheirMethod) {
   copy("llama");
-  edit("config.json", "{", R"({"quantization_config": {"quant_method": "gptq", "bits": 4},)");
+  edit("config.json", "{", R"({"quantization_config": {"quant_method": "hqq", "bits": 4},)");
   EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(refusal().message, HasSubstr("they are by \"gptq\""));
+  EXPECT_THAT(refusal().message, HasSubstr("they are by \"hqq\""));
 }
 
 TEST_F(HfImport, WhatIsComputedOtherwiseHereIsRefused) {
@@ -355,6 +368,186 @@ TEST_F(HfImport, TheLicenceIsTheOneOfTheReadme) {
   copy("llama");
   ASSERT_TRUE(convert(model(), folder_ / "m.gguf", {"m", {}}));
   EXPECT_EQ(GgufFile::open(folder_ / "m.gguf")->string_of("general.license"), "apache-2.0");
+}
+
+// --- weights that GPTQ and AWQ packed
+
+struct PackedCase {
+  std::string name;
+  testing::PackedModel model;
+};
+
+std::vector<PackedCase> packed_cases() {
+  std::vector<PackedCase> cases;
+  for (const std::uint32_t bits : {2U, 3U, 4U, 8U}) {
+    for (const bool act_order : {false, true}) {
+      const std::string name = std::format("Gptq{}{}", bits, act_order ? "ActOrder" : "");
+      cases.push_back(
+          {name, {.packing = {.bits = bits, .group_size = 64, .act_order = act_order}}});
+      cases.push_back(
+          {name + "Sym",
+           {.architecture = "qwen2",
+            .packing = {
+                .bits = bits, .group_size = 128, .symmetric = true, .act_order = act_order}}});
+    }
+  }
+  cases.push_back({"GptqV2", {.packing = {.zeros_less_one = false}}});
+  cases.push_back({"GptqWholeRow", {.packing = {.group_size = 0}, .made_up_biases = true}});
+  cases.push_back({"AwqLlama", {.packing = {.method = "awq", .group_size = 64}}});
+  cases.push_back(
+      {"AwqQwen2", {.architecture = "qwen2", .packing = {.method = "awq", .group_size = 128}}});
+  return cases;
+}
+
+class PackedModels : public ::testing::TestWithParam<PackedCase> {
+ protected:
+  PackedModels() {
+    testing::write_packed_model(kFixtures, folder_ / "packed", folder_ / "plain", GetParam().model);
+  }
+  Lines tensors(const std::string& name) const {
+    return contents_of(*GgufFile::open(folder_ / name)).tensors;
+  }
+  // A file's tensor as floats.
+  static std::vector<float> floats_of(const GgufFile& file, const GgufTensor& tensor) {
+    std::vector<float> values(tensor.shape[0] * tensor.shape[1]);
+    const auto data = file.data(tensor);
+    if (tensor.type == GGML_TYPE_F32) {
+      std::memcpy(values.data(), data.data(), data.size());
+    } else {
+      ggml_get_type_traits(static_cast<ggml_type>(tensor.type))
+          ->to_float(data.data(), values.data(), static_cast<std::int64_t>(values.size()));
+    }
+    return values;
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_P(PackedModels, AsFloatsAreTheModelThatWasPacked) {
+  ASSERT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", StoredType::kF32}));
+  const auto repacked =
+      convert_packed(folder_ / "packed", folder_ / "packed.gguf", {"m", StoredType::kF32});
+  ASSERT_TRUE(repacked) << repacked.error().message;
+  EXPECT_EQ(tensors("packed.gguf"), tensors("plain.gguf"));
+  ASSERT_TRUE(*repacked);
+  EXPECT_EQ((*repacked)->tensors, 14U);
+  EXPECT_EQ((*repacked)->worst, 0);
+}
+
+TEST_P(PackedModels, LoseWhatIsRecorded) {
+  ASSERT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", StoredType::kF32}));
+  const auto repacked = convert_packed(folder_ / "packed", folder_ / "packed.gguf", {"m", {}});
+  ASSERT_TRUE(repacked) << repacked.error().message;
+  ASSERT_TRUE(*repacked);
+  const auto plain = GgufFile::open(folder_ / "plain.gguf");
+  const auto packed = GgufFile::open(folder_ / "packed.gguf");
+  double sum = 0;
+  double worst = 0;
+  std::uint64_t count = 0;
+  for (const GgufTensor& tensor : packed->tensors()) {
+    if (tensor.type == GGML_TYPE_F32 || tensor.type == GGML_TYPE_F16) continue;
+    const std::vector<float> came = floats_of(*packed, tensor);
+    const std::vector<float> expected = floats_of(*plain, *plain->tensor(tensor.name));
+    double error = 0;
+    double all = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      error += std::pow(double{came[i]} - double{expected[i]}, 2);
+      all += std::pow(double{expected[i]}, 2);
+    }
+    sum += std::sqrt(error / all);
+    worst = std::max(worst, std::sqrt(error / all));
+    ++count;
+  }
+  EXPECT_EQ((*repacked)->tensors, count);
+  EXPECT_EQ(count, 14U);
+  EXPECT_NEAR((*repacked)->mean, sum / static_cast<double>(count), 1e-9);
+  EXPECT_NEAR((*repacked)->worst, worst, 1e-9);
+  const std::string method = GetParam().model.packing.method;
+  EXPECT_THAT((*repacked)->from,
+              StartsWith(std::format("{} {} bit, ", method, GetParam().model.packing.bits)));
+  EXPECT_THAT((*repacked)->worst_tensor, StartsWith("blk."));
+}
+
+const std::vector<PackedCase> kPackedCases = packed_cases();
+INSTANTIATE_TEST_SUITE_P(All, PackedModels, ::testing::ValuesIn(kPackedCases),
+                         [](const auto& one) { return one.param.name; });
+
+// A packed model, to be broken.
+class PackedImport : public HfImport {
+ protected:
+  explicit PackedImport(const testing::PackedModel& made = {.packing = {.symmetric = true}}) {
+    testing::write_packed_model(kFixtures, model(), folder_ / "plain", made);
+  }
+};
+
+TEST_F(PackedImport, TheFileSaysWhatMostWeightsAre) {
+  ASSERT_TRUE(convert_packed(model(), folder_ / "m.gguf", {"m", {}}));
+  const auto file = GgufFile::open(folder_ / "m.gguf");
+  EXPECT_EQ(file->unsigned_of("general.file_type"), 2U);  // llama_ftype: mostly q4_0
+  EXPECT_EQ(file->tensor("output.weight")->type, GGML_TYPE_F16);
+  EXPECT_EQ(file->tensor("blk.0.attn_q.weight")->type, GGML_TYPE_Q4_0);
+}
+
+TEST_F(PackedImport, AnotherTypeIsOfThePackedWeightsOnly) {
+  const auto repacked =
+      convert_packed(model(), folder_ / "m.gguf", {"m", {}, std::uint32_t{GGML_TYPE_Q4_K}});
+  ASSERT_TRUE(repacked) << repacked.error().message;
+  EXPECT_GT((*repacked)->mean, 0.01);
+  const auto file = GgufFile::open(folder_ / "m.gguf");
+  EXPECT_EQ(file->tensor("output.weight")->type, GGML_TYPE_F16);
+  EXPECT_EQ(file->tensor("blk.1.ffn_down.weight")->type, GGML_TYPE_Q4_K);
+  const HfImportOptions plain{"m", {}, std::uint32_t{GGML_TYPE_Q4_K}};
+  const auto refused = HfImporter::open(folder_ / "plain", plain);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(refused.error().message, HasSubstr("gogrid quantize"));
+}
+
+TEST_F(PackedImport, ATypeWhoseBlocksDoNotFitIsRefusedWithTheTensor) {
+  fs::remove_all(model());
+  fs::remove_all(folder_ / "plain");
+  testing::write_packed_model(kFixtures, model(), folder_ / "plain", {.feed_forward = 384});
+  const Error error = refusal({"m", {}, std::uint32_t{GGML_TYPE_Q4_K}});
+  EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error.message, HasSubstr("blk.0.ffn_down.weight"));
+  EXPECT_THAT(error.message, HasSubstr("choose another --type"));
+}
+
+TEST_F(PackedImport, HowItIsPackedHasToBeSaid) {
+  edit("config.json", "quantization_config", "quantisation_config");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("expected quantization_config in config.json"));
+  // As AutoGPTQ left it in its time, with a name of its own for the weights.
+  write_bytes(model() / "quantize_config.json",
+              R"({"bits": 4, "group_size": 32, "sym": true, "desc_act": false,
+                  "model_file_base_name": "gptq_model-4bit-32g"})");
+  fs::rename(model() / "model.safetensors", model() / "gptq_model-4bit-32g.safetensors");
+  EXPECT_TRUE(convert_packed(model(), folder_ / "m.gguf", {"m", {}}));
+}
+
+TEST_F(PackedImport, PartsWithoutTheirCodesAreRefused) {
+  edit("model.safetensors", "layers.1.mlp.up_proj.qweight", "layers.1.mlp.up_proj.qwright");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message, HasSubstr("up_proj.g_idx\": expected qweight beside it: absent"));
+}
+
+TEST_F(PackedImport, GroupsThatAreNotThoseOfTheConfigurationAreRefused) {
+  edit("config.json", "\"group_size\": 32", "\"group_size\": 64");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message, HasSubstr("for gptq 4 bit, groups of 64"));
+  edit("config.json", "\"group_size\": 64", "\"group_size\": 0");
+  EXPECT_THAT(refusal().message, HasSubstr("group_size: expected -1 or a size from 1: 0"));
+}
+
+TEST_F(PackedImport, ZerosThatAreNotStoredAsSaidAreNoted) {
+  edit("config.json", "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"gptq_v2\"");
+  const auto importer = HfImporter::open(model(), {"m", {}});
+  ASSERT_TRUE(importer) << importer.error().message;
+  ASSERT_EQ(importer->notes().size(), 1U);
+  EXPECT_THAT(importer->notes()[0], HasSubstr("zeros of 14 tensors are not stored as"));
+  ASSERT_TRUE(convert_packed(model(), folder_ / "m.gguf", {"m", StoredType::kF32}));
+  ASSERT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", StoredType::kF32}));
+  EXPECT_EQ(contents_of(*GgufFile::open(folder_ / "m.gguf")).tensors,
+            contents_of(*GgufFile::open(folder_ / "plain.gguf")).tensors);
 }
 
 }  // namespace

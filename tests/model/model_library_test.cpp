@@ -283,6 +283,28 @@ TEST_F(ModelLibraryTest, KeepsTheLossOfTheVeryModelThatWasMeasured) {
   EXPECT_EQ(library.record_loss("other", entry->digest, loss).error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(ModelLibraryTest, KeepsWhatRepackingCost) {
+  ModelLibrary library = open();
+  const RepackRecord record{"gptq 4 bit, groups of 128", 14, 0.00012, 1.0 / 3,
+                            "blk.1.attn_q.weight"};
+  auto written = library.begin("mine");
+  ASSERT_TRUE(written);
+  const std::string bytes = model_bytes(1);
+  ASSERT_TRUE(written->write(std::as_bytes(std::span(bytes))));
+  const auto entry = library.import_written(*std::move(written), "mine", {}, record);
+  ASSERT_TRUE(entry) << entry.error().message;
+  EXPECT_EQ(entry->repacked, record);
+  EXPECT_EQ(open().find("mine")->repacked, record);
+  EXPECT_FALSE(open().find("mine")->loss);
+  const auto manifest = folder_ / "models/names/mine.model";
+  const std::string text = *read_file(manifest, kMiB);
+  for (const char* broken : {"repacked\n", "repacked 1 2 3\n", "repacked 1 x 3 t gptq\n",
+                             "repacked 1 inf 3 t gptq\n", "repacked 1 2 3 t gptq\n"}) {
+    ASSERT_TRUE(write_file(manifest, text + broken));  // the last one is there twice
+    EXPECT_EQ(library.find("mine").error().code, ErrorCode::kCorrupt) << broken;
+  }
+}
+
 TEST_F(ModelLibraryTest, NamesADamagedManifestAndKeepsTheOthers) {
   ModelLibrary library = open();
   ASSERT_TRUE(library.import_file(file("m1.gguf", model_bytes(1)), "good"));
