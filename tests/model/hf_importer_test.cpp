@@ -387,8 +387,8 @@ std::vector<PackedCase> packed_cases() {
       cases.push_back(
           {name + "Sym",
            {.architecture = "qwen2",
-            .packing = {
-                .bits = bits, .group_size = 128, .symmetric = true, .act_order = act_order}}});
+            .packing = {.bits = bits, .group_size = 128, .symmetric = true, .act_order = act_order},
+            .made_up_biases = bits == 4}});
     }
   }
   cases.push_back({"GptqV2", {.packing = {.zeros_less_one = false}}});
