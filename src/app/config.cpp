@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "app/resources_config.h"
+#include "base/durations.h"
 #include "base/files.h"
 #include "base/nearest.h"
 
@@ -64,6 +65,13 @@ class TableReader {
                                ".." + std::to_string(high) + ": " + shown(*node));
   }
 
+  Result<bool> flag(const char* key) const {
+    const toml::node* node = table_.get(key);
+    if (node == nullptr) return false;
+    if (const auto* value = node->as_boolean()) return **value;
+    return error_at(*node, name_of(key) + ": expected true or false: " + shown(*node));
+  }
+
   Result<std::vector<std::string>> texts(const char* key) const {
     std::vector<std::string> values;
     const toml::node* node = table_.get(key);
@@ -109,11 +117,30 @@ class TableReader {
 };
 
 Status read_server(const TableReader& reader, Config& config) {
-  GOGRID_RETURN_IF_ERROR(reader.check_keys({"listen", "models", "context", "parallel"}));
+  GOGRID_RETURN_IF_ERROR(
+      reader.check_keys({"listen", "models", "context", "parallel", "pinned", "on_demand",
+                         "library", "keep_alive", "load_wait"}));
   GOGRID_RETURN_IF_ERROR(reader.parsed("listen", parse_listen, config.listen));
   GOGRID_ASSIGN_OR_RETURN(config.models, reader.texts("models"));
   GOGRID_ASSIGN_OR_RETURN(config.context, reader.number("context", 16, 16'777'216));
   GOGRID_ASSIGN_OR_RETURN(config.parallel, reader.number("parallel", 1, 256));
+  KeepingOptions& keeping = config.keeping;
+  GOGRID_ASSIGN_OR_RETURN(keeping.pinned, reader.texts("pinned"));
+  GOGRID_ASSIGN_OR_RETURN(keeping.on_demand, reader.flag("on_demand"));
+  GOGRID_ASSIGN_OR_RETURN(keeping.library, reader.flag("library"));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("keep_alive", parse_duration, keeping.keep_alive));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("load_wait", parse_duration, keeping.load_wait));
+  return {};
+}
+
+Status read_aliases(const toml::table& table, const TableReader& reader, Config& config) {
+  for (const auto& [key, node] : table) {
+    if (!node.is_string()) {
+      return reader.error_at(node, "aliases." + std::string(key.str().substr(0, 100)) +
+                                       ": expected a model's name: " + shown(node));
+    }
+    config.keeping.aliases.push_back({std::string(key.str()), **node.as_string()});
+  }
   return {};
 }
 
@@ -152,12 +179,17 @@ Status read_devices(const TableReader& root, std::string_view file, Config& conf
 }
 
 Result<Config> read_root(const TableReader& root, std::string_view file) {
-  GOGRID_RETURN_IF_ERROR(root.check_keys({"server", "device", "resources"}));
+  GOGRID_RETURN_IF_ERROR(root.check_keys({"server", "aliases", "device", "resources"}));
   Config config;
   if (const toml::node* server = root.get("server")) {
     if (!server->is_table())
       return root.error_at(*server, "server: expected a table: " + shown(*server));
     GOGRID_RETURN_IF_ERROR(read_server(TableReader(*server->as_table(), file, "server"), config));
+  }
+  if (const toml::node* aliases = root.get("aliases")) {
+    if (!aliases->is_table())
+      return root.error_at(*aliases, "aliases: expected a table: " + shown(*aliases));
+    GOGRID_RETURN_IF_ERROR(read_aliases(*aliases->as_table(), root, config));
   }
   GOGRID_RETURN_IF_ERROR(read_devices(root, file, config));
   if (const toml::node* resources = root.get("resources")) {

@@ -9,6 +9,7 @@
 
 #include "app/listen_address.h"
 #include "base/result.h"
+#include "cli/options.h"
 #include "device/device.h"
 #include "resource/quiet_hours.h"
 #include "resource/resource_policy.h"
@@ -20,6 +21,8 @@ struct Config {
   std::vector<std::string> models;        // [server] models = ["a", "b"]
   std::optional<std::uint32_t> context;   // [server] context
   std::optional<std::uint32_t> parallel;  // [server] parallel
+  // [server] pinned, on_demand, library, keep_alive, load_wait; [aliases] NAME = "MODEL"
+  KeepingOptions keeping;
   std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
   std::vector<PolicySetting> limits;      // [resources] by the policy's names, checked
   QuietHours quiet_hours;                 // [[resources.schedule]]

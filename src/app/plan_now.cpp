@@ -114,9 +114,11 @@ Result<Plan> plan_within(const PreparedModel& prepared, std::span<const Physical
     return plan_alone;
   }
   GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
+  const char* const why = prepared.unmeasured.empty()
+                              ? "memory that the caps allow, but that others than GoGrid hold now: "
+                              : "it would fit, but not all devices could be measured for it yet: ";
   return fail(ErrorCode::kExhausted,
-              "[plan_now] memory that the caps allow, but that others than GoGrid hold now: " +
-                  plan.error().message + unmeasured_text(prepared));
+              "[plan_now] " + std::string(why) + plan.error().message + unmeasured_text(prepared));
 }
 
 Result<Plan> plan_now(const PreparedModel& prepared, const DeviceRegistry& registry,

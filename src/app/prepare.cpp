@@ -72,24 +72,35 @@ Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& regi
   return {};
 }
 
-Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
-                                    StageFactory& factory, const PlacementOptions& placement,
-                                    std::string_view model, const Governor* governor) {
+Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceRegistry& registry,
+                                     const PlacementOptions& placement, std::string_view model,
+                                     const Governor* governor) {
   PreparedModel prepared;
-  {
-    ProgressLine line("reading " + std::string(model));
-    const auto report = [show = line.bytes(), governor, &model](Bytes done, Bytes total) {
-      wait_for_pause(governor, model);
-      return show(done, total);
-    };
-    GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, report));
-  }
+  ProgressLine line("reading " + std::string(model));
+  const auto report = [show = line.bytes(), governor, &model](Bytes done, Bytes total) {
+    wait_for_pause(governor, model);
+    return show(done, total);
+  };
+  GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, report));
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
   prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
+  for (const Device& device : prepared.devices) {
+    prepared.unmeasured.emplace(
+        device.id, Error{ErrorCode::kExhausted, device.id + ": not measured yet", {}, {}});
+  }
+  return prepared;
+}
+
+Result<PreparedModel> measure_model(const Workspace& workspace, const DeviceRegistry& registry,
+                                    StageFactory& factory, const PlacementOptions& placement,
+                                    std::string_view model, const Governor* governor) {
+  GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
+                          describe_model(workspace, registry, placement, model, governor));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   ProgressLine line("measuring devices for " + prepared.source.name);
   line.show();
   GOGRID_RETURN_IF_ERROR(measure(prepared, file, prepared.devices, workspace, factory, [&] {

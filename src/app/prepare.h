@@ -49,6 +49,11 @@ std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOp
 // mode): for commands that run once.
 Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry);
 
+// What is known of a model without measuring: measure_the_rest() does, when it is loaded.
+Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceRegistry& registry,
+                                     const PlacementOptions& placement, std::string_view model,
+                                     const Governor* governor = nullptr);
+
 // Measures devices that were not measured for this model yet (a second or two each), within the
 // caps of the ledger; says on a terminal what takes long. `plan` stays empty. Waits while
 // `governor` pauses; null: never. A device that has no memory for it stays unmeasured: no error,

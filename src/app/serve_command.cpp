@@ -16,6 +16,7 @@
 #include "device/gpu_sources.h"
 #include "device/telemetry.h"
 #include "http/http_server.h"
+#include "model/model_library.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "resource/machine_watch.h"
@@ -33,6 +34,16 @@ constexpr std::uint64_t kMaxWaiting = 1024;
 constexpr Duration kDrainLimit = std::chrono::seconds(30);
 constexpr auto kLook = std::chrono::milliseconds(5);
 
+KeepingOptions merged_keeping(KeepingOptions flags, const KeepingOptions& file) {
+  if (flags.pinned.empty()) flags.pinned = file.pinned;
+  if (flags.aliases.empty()) flags.aliases = file.aliases;
+  if (!flags.keep_alive) flags.keep_alive = file.keep_alive;
+  if (!flags.load_wait) flags.load_wait = file.load_wait;
+  flags.library = flags.library || file.library;
+  flags.on_demand = flags.on_demand || file.on_demand;
+  return flags;
+}
+
 // A flag wins over the file, the file over the default.
 Result<Config> merged_config(const ServeCommand& command) {
   GOGRID_ASSIGN_OR_RETURN(Config config, config_of(command.policy));
@@ -46,9 +57,11 @@ Result<Config> merged_config(const ServeCommand& command) {
   if (!command.placement.devices.empty()) config.devices = command.placement.devices;
   if (command.placement.context) config.context = command.placement.context;
   if (command.placement.parallel) config.parallel = command.placement.parallel;
-  if (config.models.empty()) {
+  config.keeping = merged_keeping(command.keeping, config.keeping);
+  if (config.models.empty() && !config.keeping.library) {
     return fail(ErrorCode::kInvalidArgument,
-                "a model is expected: --model NAME (see: gogrid models list)", "model");
+                "a model is expected: --model NAME (see: gogrid models list), or --library for all",
+                "model");
   }
   return config;
 }
@@ -76,15 +89,17 @@ void warn_of_unknown_devices(const ResourcePolicy& policy, const std::vector<Dev
 struct Server {
   Server(const Workspace& workspace_in, DeviceRegistry registry_in,
          const PlacementOptions& placement_in, std::unique_ptr<PolicyStore> policies_in,
-         QuietHours quiet_hours)
+         QuietHours quiet_hours, const KeepingOptions& keeping)
       : workspace(workspace_in),
         placement(placement_in),
         policies(std::move(policies_in)),
         devices(std::move(registry_in)),
         governor(clock, &metrics),
         watch(*policies, governor, std::move(quiet_hours), watch_sources(host, gpus), clock),
-        engines(clock, &ledger),
-        completions(engines, governor, clock),
+        engines(clock,
+                {.ledger = &ledger, .keep_alive = keeping.keep_alive, .metrics = &metrics}),
+        completions(engines, governor, clock,
+                    keeping.load_wait.value_or(CompletionService::kLoadWait)),
         status(devices, engines, governor, clock),
         resources({.policies = policies.get(),
                    .engines = &engines,
@@ -175,7 +190,7 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& pr
   return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
 }
 
-Status add_model(Server& server, PreparedModel prepared) {
+Status add_model(Server& server, PreparedModel prepared, ModelKeeping keeping) {
   const std::string name = prepared.source.name;
   server.sources.emplace(name, prepared.source);
   // One load at a time uses it.
@@ -189,25 +204,100 @@ Status add_model(Server& server, PreparedModel prepared) {
     }
     return engine;
   };
-  return server.engines.add(name, loader);
+  return server.engines.add(name, loader, keeping);
+}
+
+// What is served, and how it is kept.
+struct ServedModel {
+  std::string model;  // a library name or a path
+  ModelKeeping keeping;
+  bool named = true;  // by the user; one of the whole library is left out when it cannot be served
+};
+
+Result<std::vector<ServedModel>> models_of(const Config& config, const Workspace& workspace) {
+  const KeepingOptions& keeping = config.keeping;
+  std::vector<ServedModel> models;
+  const auto add = [&](const std::string& model, bool named) {
+    const bool pinned = std::ranges::contains(keeping.pinned, model);
+    const bool on_demand = !pinned && (keeping.on_demand || !named);
+    models.push_back({model, {.pinned = pinned, .on_demand = on_demand}, named || pinned});
+  };
+  for (const std::string& model : config.models) add(model, true);
+  if (keeping.library) {
+    GOGRID_ASSIGN_OR_RETURN(const ModelLibrary library, workspace.library());
+    for (const ModelEntry& entry : library.list()) {
+      if (!std::ranges::contains(config.models, entry.name)) add(entry.name, false);
+    }
+  }
+  for (const std::string& pinned : keeping.pinned) {
+    if (std::ranges::contains(models, pinned, &ServedModel::model)) continue;
+    std::vector<std::string> names;
+    for (const ServedModel& model : models) names.push_back(model.model);
+    return fail(ErrorCode::kInvalidArgument,
+                "--pin: '" + pinned + "' is none of the models" + suggestion(pinned, names), "pin");
+  }
+  return models;
+}
+
+Result<PreparedModel> prepare_served(Server& server, const ServedModel& served) {
+  GOGRID_ASSIGN_OR_RETURN(
+      PreparedModel prepared,
+      !served.named
+          ? describe_model(server.workspace, server.devices, server.placement, served.model,
+                           &server.governor)
+          : measure_model(server.workspace, server.devices, process_wide_factory(),
+                          server.placement, served.model, &server.governor));
+  GOGRID_RETURN_IF_ERROR(plan_without_caps(prepared));
+  return prepared;
+}
+
+// What clients may be made to send: names of other services' models.
+Status check_alias(const std::string& name) {
+  constexpr std::size_t kLongest = 128;
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("._:/-").contains(c);
+  };
+  if (!name.empty() && name.size() <= kLongest && std::ranges::all_of(name, fits)) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "--alias: expected up to 128 letters, digits and ._:/- : '" +
+                  name.substr(0, kLongest) + "'",
+              "alias");
+}
+
+Status add_aliases(Server& server, const std::vector<ModelAlias>& aliases) {
+  for (const ModelAlias& alias : aliases) {
+    GOGRID_RETURN_IF_ERROR(check_alias(alias.name));
+    if (auto added = server.engines.add_alias(alias.name, alias.model); !added) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "--alias " + alias.name + "=" + alias.model + ": " + added.error().message,
+                  "alias");
+    }
+  }
+  return {};
 }
 
 // What can be found wrong before serving is: the file, its meaning, a plan for all the memory there
-// is. All are measured before the first is loaded, in the background: alone on their devices. What
-// only the caps and others forbid, measuring too, is a status of the model, since they may change.
-Status add_models(Server& server, std::span<const std::string> models) {
-  std::vector<PreparedModel> all;
-  for (const std::string& model : models) {
-    GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
-                            measure_model(server.workspace, server.devices, process_wide_factory(),
-                                          server.placement, model, &server.governor));
-    GOGRID_RETURN_IF_ERROR(plan_without_caps(prepared));
-    all.push_back(std::move(prepared));
+// is. All that were named are measured before the first is loaded, in the background: alone on their
+// devices. What only the caps and others forbid, measuring too, is a status of the model, since they
+// may change. A library may be large: its models are measured when they are asked for.
+Status add_models(Server& server, const Config& config) {
+  GOGRID_ASSIGN_OR_RETURN(const auto models, models_of(config, server.workspace));
+  std::vector<std::pair<PreparedModel, ModelKeeping>> all;
+  for (const ServedModel& served : models) {
+    auto prepared = prepare_served(server, served);
+    if (prepared) {
+      all.emplace_back(*std::move(prepared), served.keeping);
+    } else if (served.named) {
+      return std::unexpected(prepared.error());
+    } else {
+      complain(served.model + " is left out: " + prepared.error().message);
+    }
   }
-  for (PreparedModel& prepared : all) {
-    GOGRID_RETURN_IF_ERROR(add_model(server, std::move(prepared)));
+  for (auto& [prepared, keeping] : all) {
+    GOGRID_RETURN_IF_ERROR(add_model(server, std::move(prepared), keeping));
   }
-  return {};
+  return add_aliases(server, config.keeping.aliases);
 }
 
 // The share of all loading that is done; empty when none is going on.
@@ -294,9 +384,9 @@ Status serve_command(const ServeCommand& command, const CommonOptions& common) {
   GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
   GOGRID_ASSIGN_OR_RETURN(auto policies, open_policies(config, workspace));
   Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies),
-                config.quiet_hours);
+                config.quiet_hours, config.keeping);
   GOGRID_RETURN_IF_ERROR(server.watch.start());
-  GOGRID_RETURN_IF_ERROR(add_models(server, config.models));
+  GOGRID_RETURN_IF_ERROR(add_models(server, config));
   return run_server(server, address, signals);
 }
 

@@ -100,6 +100,31 @@ void add_policy(CLI::App& app, PolicyOptions& policy) {
                  ->type_name("NAME=VALUE"));
 }
 
+void add_keeping(CLI::App& app, Parsed& parsed) {
+  KeepingOptions& keeping = parsed.serve.keeping;
+  app.option_defaults()->group("Several models");
+  app.add_flag("--library", keeping.library,
+               "Serve every model of the library, loaded when it is asked for");
+  app.add_flag("--on-demand", keeping.on_demand,
+               "Load no model before it is asked for, but those that are pinned");
+  app.add_option("--keep-alive", parsed.keep_alive,
+                 "Unload a model that nobody used for so long, as in 5m (default: it stays until "
+                 "others need its memory)")
+      ->type_name("TIME");
+  repeatable(app.add_option("--pin", keeping.pinned,
+                            "Never unload this one of the models to make room for another, nor for "
+                            "being idle; repeatable")
+                 ->type_name("MODEL"));
+  repeatable(app.add_option("--alias", parsed.aliases,
+                            "Another name for one of the models; repeatable")
+                 ->type_name("NAME=MODEL"));
+  app.add_option("--load-wait", parsed.load_wait,
+                 "A request waits so long for its model to be loaded (default 60s; 0: it is refused "
+                 "at once; the header X-GoGrid-Wait says otherwise)")
+      ->type_name("TIME");
+  app.option_defaults()->group("OPTIONS");
+}
+
 void add_serve(CLI::App& root, Parsed& parsed) {
   auto* app = root.add_subcommand("serve", "Serve models over the OpenAI API");
   app->footer(help_text::kServe);
@@ -110,6 +135,7 @@ void add_serve(CLI::App& root, Parsed& parsed) {
                   "Where to listen (default 127.0.0.1:8080; port 0: any free one)")
       ->type_name("ADDR:PORT");
   add_policy(*app, parsed.policy);
+  add_keeping(*app, parsed);
   add_placement(*app, parsed);
   add_common(*app, parsed.common);
 }

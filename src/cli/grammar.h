@@ -25,6 +25,9 @@ struct Parsed {
   PlanCommand plan;
   BenchCommand bench;
   ModelsCommand models;
+  std::vector<std::string> aliases;
+  std::optional<std::string> keep_alive;
+  std::optional<std::string> load_wait;
   std::optional<std::string> limit_rate;
   QuantizeCommand quantize;
   ImatrixCommand imatrix;

@@ -25,9 +25,14 @@ BEHAVIOUR
   Prints `listening on http://ADDR:PORT` when ready to answer. SIGTERM or SIGINT drains: new
   requests are refused, running ones are finished (30 s at most); a second one ends it at once.
   Only loopback addresses are served in this version.
+  Of several models, those that fit are loaded; the others when they are asked for. Then the one
+  that was not used for longest gives its memory back, once its streams have ended, and the request
+  waits, its stream saying how far the loading is.
 
 EXAMPLES
   gogrid serve --model smollm2-135m
+  gogrid serve --library --keep-alive 10m
+  gogrid serve --model big --model small --pin small --alias gpt-4o-mini=small
   gogrid serve --model big.gguf --device cpu-a:cores=0 --device vulkan0 \
       --split 0:15@cpu-a,15:30@vulkan0
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <utility>
 
+#include "base/durations.h"
 #include "base/nearest.h"
 #include "cli/grammar.h"
 #include "cli/help_text.h"
@@ -70,6 +71,26 @@ Result<PlacementOptions> placement_of(const Parsed& parsed) {
   return placement;
 }
 
+Result<std::optional<Duration>> duration_of(const char* option,
+                                            const std::optional<std::string>& text) {
+  if (!text) return std::nullopt;
+  const auto time = parse_duration(*text);
+  if (!time) return std::unexpected(at_option(option, time.error()));
+  return *time;
+}
+
+Result<KeepingOptions> keeping_of(const Parsed& parsed) {
+  KeepingOptions keeping = parsed.serve.keeping;
+  for (const std::string& text : parsed.aliases) {
+    auto alias = parse_alias(text);
+    if (!alias) return std::unexpected(at_option("--alias", alias.error()));
+    keeping.aliases.push_back(*std::move(alias));
+  }
+  GOGRID_ASSIGN_OR_RETURN(keeping.keep_alive, duration_of("--keep-alive", parsed.keep_alive));
+  GOGRID_ASSIGN_OR_RETURN(keeping.load_wait, duration_of("--load-wait", parsed.load_wait));
+  return keeping;
+}
+
 Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   CommandLine line{.common = parsed.common, .command = PrintCommand{}};
   GOGRID_ASSIGN_OR_RETURN(const PlacementOptions placement, placement_of(parsed));
@@ -85,6 +106,7 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   };
   if (name == "serve") {
     parsed.serve.policy = parsed.policy;
+    GOGRID_ASSIGN_OR_RETURN(parsed.serve.keeping, keeping_of(parsed));
     placed(std::move(parsed.serve));
   }
   if (name == "run") placed(std::move(parsed.run));
@@ -102,6 +124,15 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
 }
 
 }  // namespace
+
+Result<ModelAlias> parse_alias(std::string_view text) {
+  const std::size_t sign = text.find('=');
+  if (sign == 0 || sign == std::string_view::npos || sign + 1 == text.size()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "expected NAME=MODEL, as in fast=smollm2-135m: '" + shown(std::string(text)) + "'");
+  }
+  return ModelAlias{std::string(text.substr(0, sign)), std::string(text.substr(sign + 1))};
+}
 
 Result<CommandLine> parse_command_line(int argc, const char* const* argv) {
   CLI::App root(help_text::kTitle, "gogrid");

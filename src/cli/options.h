@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "device/device.h"
@@ -41,9 +43,26 @@ struct PolicyOptions {
   std::vector<std::string> limits;  // NAME=VALUE
 };
 
+// Another name for a served model.
+struct ModelAlias {
+  std::string name;
+  std::string model;
+};
+// How models are kept in memory: `serve`. What is empty is as the configuration file says, or else
+// the default.
+struct KeepingOptions {
+  std::vector<std::string> pinned;  // of the models: never unloaded for others, nor for being idle
+  std::vector<ModelAlias> aliases;
+  bool library = false;                // all of the library, on demand
+  bool on_demand = false;              // none is loaded before it is asked for, but pinned ones
+  std::optional<Duration> keep_alive;  // of an idle model; empty: for ever
+  std::optional<Duration> load_wait;   // of a request, for its model
+};
+
 struct ServeCommand {
   PlacementOptions placement;
   PolicyOptions policy;
+  KeepingOptions keeping;
   std::vector<std::string> models;    // library names or paths
   std::optional<std::string> listen;  // ADDR:PORT
 };
@@ -159,6 +178,9 @@ struct CommandLine {
 // kInvalidArgument names the option, the value and the range, or the nearest option to a mistyped
 // one.
 Result<CommandLine> parse_command_line(int argc, const char* const* argv);
+
+// "NAME=MODEL"; kInvalidArgument otherwise.
+Result<ModelAlias> parse_alias(std::string_view text);
 
 // A bash completion script for all commands and options.
 std::string bash_completion();

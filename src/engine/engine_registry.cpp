@@ -7,9 +7,11 @@
 #include <thread>
 #include <utility>
 
+#include "base/durations.h"
 #include "base/mutex.h"
 #include "base/nearest.h"
 #include "engine/load_retry.h"
+#include "engine/make_room.h"
 #include "engine/memory_pressure.h"
 #include "obs/log.h"
 
@@ -28,39 +30,64 @@ bool is_idle(const TextEngine& engine) {
 
 class EngineRegistry::Impl {
  public:
-  Impl(const Clock& clock, const MemoryLedger* ledger)
+  Impl(const Clock& clock, const RegistryOptions& options)
       : clock_(clock),
-        ledger_(ledger),
+        options_(options),
         watcher_([this](const std::stop_token& stop) { watch(stop); }),
         loader_([this](const std::stop_token& stop) { load_what_is_due(stop); }) {}
 
   ~Impl() { stop(); }
 
-  Status add(std::string name, EngineLoader loader) {
+  Status add(std::string name, EngineLoader loader, ModelKeeping keeping) {
     MutexLock lock(mu_);
-    if (entry_of(name) != nullptr) {
-      return fail(ErrorCode::kInvalidArgument,
-                  "[engine_registry] model '" + name + "' is given twice", "model");
-    }
+    GOGRID_RETURN_IF_ERROR(check_is_free(name));
     auto entry = std::make_unique<Entry>(std::move(loader), clock_.now());
     entry->status.name = std::move(name);
     entry->status.created = std::time(nullptr);
+    entry->status.pinned = keeping.pinned;
+    if (keeping.on_demand) become_resting(*entry, "nobody has asked for it yet");
     entries_.push_back(std::move(entry));
-    changed_.notify_all();
+    has_changed();
+    return {};
+  }
+
+  Status add_alias(std::string alias, std::string_view name) {
+    MutexLock lock(mu_);
+    GOGRID_RETURN_IF_ERROR(check_is_free(alias));
+    Entry* entry = entry_of(name);
+    if (entry == nullptr) return std::unexpected(not_found(name));
+    entry->status.aliases.push_back(std::move(alias));
     return {};
   }
 
   Result<std::shared_ptr<TextEngine>> find(std::string_view name) const {
     MutexLock lock(mu_);
-    const Entry* entry = entry_of(name);
-    if (entry == nullptr) {
-      std::vector<std::string> names;
-      for (const auto& one : entries_) names.push_back(one->status.name);
-      return fail(ErrorCode::kNotFound,
-                  "no model '" + std::string(name) + "'" + suggestion(name, names), "model");
+    Entry* entry = entry_of(name);
+    if (entry == nullptr) return std::unexpected(not_found(name));
+    if (entry->status.state != ModelState::kReady) return std::unexpected(not_ready(entry->status));
+    entry->used = clock_.now();
+    return entry->status.engine;
+  }
+
+  Result<std::optional<ModelHold>> want(std::string_view name, TimePoint latest,
+                                        std::stop_token gone, ModelCalls calls) {
+    MutexLock lock(mu_);
+    Entry* entry = entry_of(name);
+    if (entry == nullptr) return std::unexpected(not_found(name));
+    if (closed_) return std::unexpected(draining());
+    const TimePoint now = clock_.now();
+    if (entry->status.state == ModelState::kReady) {
+      entry->used = now;
+      return entry->hold;
     }
-    if (entry->status.state == ModelState::kReady) return entry->status.engine;
-    return std::unexpected(not_ready(entry->status));
+    if (latest <= now || waits_in_vain(*entry)) return std::unexpected(not_ready(entry->status));
+    if (waiting() >= options_.max_waiting) {
+      return fail(ErrorCode::kExhausted, "too many requests wait for models to be loaded");
+    }
+    entry->waiters.add(now, latest, std::move(gone), std::move(calls));
+    entry->status.waiting = entry->waiters.size();
+    has_changed();
+    return std::nullopt;
   }
 
   std::vector<ModelStatus> list() const {
@@ -72,14 +99,16 @@ class EngineRegistry::Impl {
 
   bool ready() const {
     MutexLock lock(mu_);
-    return std::ranges::all_of(entries_,
-                               [](const auto& e) { return e->status.state == ModelState::kReady; });
+    return std::ranges::all_of(entries_, [](const auto& entry) {
+      return entry->status.state == ModelState::kReady ||
+             entry->status.state == ModelState::kResting;
+    });
   }
 
   void look() {
     MutexLock lock(mu_);
     notice_caps();
-    changed_.notify_all();
+    has_changed();
   }
 
   void drain(TimePoint deadline) {
@@ -90,12 +119,25 @@ class EngineRegistry::Impl {
   }
 
  private:
+  // A try that had no memory.
+  struct Vain {
+    std::uint64_t returns;  // how often memory had been given back then
+    ErrorCode code;
+  };
+
   struct Entry {
     Entry(EngineLoader loader_in, TimePoint now) : loader(std::move(loader_in)), retry(now) {}
 
     const EngineLoader loader;
+    const ModelHold hold = std::make_shared<const int>(0);
     ModelStatus status;
     LoadRetry retry;
+    ModelWaiters waiters;
+    TimePoint used;
+    TimePoint ready_since;
+    bool rests = false;          // loads for those who wait for it alone
+    bool makes_room = false;     // leaves for another model, not for a cap
+    std::optional<Vain> vain;    // the last try
     bool gave_back = false;      // was ready once: what is refused it now is not refused for ever
     std::stop_source giving_up;  // of the load that goes on
     std::string given_up;        // why it was told to
@@ -104,14 +146,45 @@ class EngineRegistry::Impl {
 
   Entry* entry_of(std::string_view name) const REQUIRES(mu_) {
     for (const auto& entry : entries_) {
-      if (entry->status.name == name) return entry.get();
+      if (entry->status.name == name || std::ranges::contains(entry->status.aliases, name))
+        return entry.get();
     }
     return nullptr;
   }
 
-  Rooms rooms() const { return ledger_ != nullptr ? rooms_of(ledger_->list()) : Rooms{}; }
+  Status check_is_free(const std::string& name) const REQUIRES(mu_) {
+    if (entry_of(name) == nullptr) return {};
+    return fail(ErrorCode::kInvalidArgument,
+                "[engine_registry] model '" + name + "' is given twice", "model");
+  }
+
+  Error not_found(std::string_view name) const REQUIRES(mu_) {
+    std::vector<std::string> names;
+    for (const auto& entry : entries_) {
+      names.push_back(entry->status.name);
+      names.insert(names.end(), entry->status.aliases.begin(), entry->status.aliases.end());
+    }
+    return {ErrorCode::kNotFound, "no model '" + std::string(name) + "'" + suggestion(name, names),
+            "model", {}};
+  }
+
+  static Error draining() {
+    return {ErrorCode::kUnavailable, "the server is draining: it takes no new requests", {}, {}};
+  }
+
+  // Both threads look at once.
+  void has_changed() REQUIRES(mu_) {
+    is_new_ = true;
+    changed_.notify_all();
+  }
+
+  Rooms rooms() const { return options_.ledger != nullptr ? rooms_of(options_.ledger->list()) : Rooms{}; }
 
   void stop() {
+    {
+      MutexLock lock(mu_);
+      closed_ = true;
+    }
     loader_.request_stop();
     watcher_.request_stop();
     changed_.notify_all();
@@ -122,12 +195,27 @@ class EngineRegistry::Impl {
   void watch(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
       give_back();
+      look_after_all();
       MutexLock lock(mu_);
-      notice_failures();
-      notice_caps();
-      if (retired_.empty() && !stop.stop_requested())
+      if (!is_new_ && retired_.empty() && !stop.stop_requested())
         changed_.wait_until(mu_, std::chrono::steady_clock::now() + kLookInterval);
     }
+    look_after_all();
+  }
+
+  void look_after_all() {
+    DueCalls due;
+    {
+      MutexLock lock(mu_);
+      is_new_ = false;
+      notice_failures();
+      notice_caps();
+      notice_use();
+      rest_the_unused();
+      make_room();
+      answer_waiters(due);
+    }
+    for (const auto& call : due) call();
   }
 
   // Destroying an engine joins its threads: not under the lock.
@@ -142,7 +230,8 @@ class EngineRegistry::Impl {
     retired.clear();
     MutexLock lock(mu_);
     gives_back_ = false;
-    changed_.notify_all();
+    ++returns_;
+    has_changed();
   }
 
   void notice_failures() REQUIRES(mu_) {
@@ -154,19 +243,24 @@ class EngineRegistry::Impl {
 
   // Who must leave does, or is told to; who need not any more stays.
   void notice_caps() REQUIRES(mu_) {
-    if (ledger_ == nullptr) return;
-    const std::vector<DeviceMemory> accounts = ledger_->list();
+    if (options_.ledger == nullptr) return;
+    const std::vector<DeviceMemory> accounts = options_.ledger->list();
     const std::vector<std::string> leaving = choose_leaving(accounts, models());
     const std::string excess = excess_text(accounts);
     for (const auto& entry : entries_) {
       if (std::ranges::contains(leaving, entry->status.name)) {
         leave(*entry, excess);
-      } else if (entry->status.state == ModelState::kLeaving) {
-        entry->status.state = ModelState::kReady;
-        entry->status.why.clear();
-        log::info("model_stays", {{"model", entry->status.name}});
+      } else if (entry->status.state == ModelState::kLeaving && !entry->makes_room) {
+        stay(*entry);
       }
     }
+  }
+
+  static void stay(Entry& entry) {
+    entry.status.state = ModelState::kReady;
+    entry.status.why.clear();
+    entry.makes_room = false;
+    log::info("model_stays", {{"model", entry.status.name}});
   }
 
   std::vector<MemoryUser> models() const REQUIRES(mu_) {
@@ -184,9 +278,10 @@ class EngineRegistry::Impl {
     if (entry.status.state == ModelState::kLoading) return give_up(entry, excess);
     if (entry.status.state == ModelState::kReady) {
       log::warning("model_leaving", {{"model", entry.status.name}, {"why", excess}});
-      entry.status.state = ModelState::kLeaving;
-      entry.status.code = ErrorCode::kExhausted;
     }
+    entry.status.state = ModelState::kLeaving;
+    entry.status.code = ErrorCode::kExhausted;
+    entry.makes_room = false;
     entry.status.why = "gives its memory back once its streams have ended: " + excess;
     // Whoever found the engine may still be about to send it a request: then it is not let go yet.
     // From here on nobody finds it, so the last one who has it is this entry.
@@ -204,6 +299,7 @@ class EngineRegistry::Impl {
 
   void unload(Entry& entry, const std::string& excess) REQUIRES(mu_) {
     log::warning("model_unloaded", {{"model", entry.status.name}, {"why", excess}});
+    count_unload(entry, "cap");
     retire(entry);
     entry.status.state = ModelState::kUnloaded;
     entry.status.why = "gave its memory back: " + excess;
@@ -226,6 +322,146 @@ class EngineRegistry::Impl {
     entry.retry.failed(why.code, clock_.now());
   }
 
+  // ---- models that rest, and room for those that are asked for
+
+  void become_resting(Entry& entry, std::string why) REQUIRES(mu_) {
+    entry.status.state = ModelState::kResting;
+    entry.status.code = ErrorCode::kUnavailable;
+    entry.status.why = std::move(why);
+    entry.rests = true;
+    entry.makes_room = false;
+    entry.vain.reset();
+  }
+
+  void rest(Entry& entry, std::string why, std::string_view reason) REQUIRES(mu_) {
+    log::info("model_rests", {{"model", entry.status.name}, {"why", why}});
+    count_unload(entry, reason);
+    retire(entry);
+    become_resting(entry, std::move(why));
+  }
+
+  void count_unload(const Entry& entry, std::string_view reason) const {
+    if (options_.metrics != nullptr) options_.metrics->count_unload(entry.status.name, reason);
+  }
+
+  // Somebody has streams there, is about to send it a request, or reads its status just now.
+  static bool is_busy(const Entry& entry) {
+    return entry.hold.use_count() > 1 || entry.status.engine.use_count() > 1 ||
+           !is_idle(*entry.status.engine);
+  }
+
+  void notice_use() REQUIRES(mu_) {
+    for (const auto& entry : entries_) {
+      if (entry->status.engine != nullptr && is_busy(*entry)) entry->used = clock_.now();
+    }
+  }
+
+  void rest_the_unused() REQUIRES(mu_) {
+    if (!options_.keep_alive) return;
+    for (const auto& entry : entries_) {
+      if (entry->status.state != ModelState::kReady || entry->status.pinned) continue;
+      if (is_busy(*entry) || clock_.now() - entry->used < *options_.keep_alive) continue;
+      rest(*entry, "nobody has used it for " + format_duration(*options_.keep_alive), "idle");
+    }
+  }
+
+  // Whose first request came first, of those that can be loaded.
+  Entry* oldest_wanted() const REQUIRES(mu_) {
+    Entry* oldest = nullptr;
+    for (const auto& entry : entries_) {
+      if (entry->waiters.empty() || entry->status.engine != nullptr || waits_in_vain(*entry))
+        continue;
+      if (oldest == nullptr || entry->waiters.since() < oldest->waiters.since())
+        oldest = entry.get();
+    }
+    return oldest;
+  }
+
+  // Nothing has been given back since it was refused.
+  bool lacks_memory(const Entry& entry) const REQUIRES(mu_) {
+    return entry.status.state != ModelState::kLoading && entry.vain &&
+           entry.vain->returns == returns_ && !gives_back_ && retired_.empty();
+  }
+
+  // Time alone loads it no more.
+  bool waits_in_vain(const Entry& entry) const REQUIRES(mu_) {
+    const bool failed = entry.status.state == ModelState::kFailed;
+    if (failed && !is_for_memory(entry.status.code)) return true;
+    if (!lacks_memory(entry)) return false;
+    return entry.vain->code == ErrorCode::kDoesNotFit || !others_can_make_room(entry);
+  }
+
+  bool others_can_make_room(const Entry& wanted) const REQUIRES(mu_) {
+    const bool loads = std::ranges::any_of(entries_, [&](const auto& entry) {
+      return entry.get() != &wanted && entry->status.state == ModelState::kLoading;
+    });
+    return loads || can_make_room(loaded());
+  }
+
+  std::vector<LoadedModel> loaded() const REQUIRES(mu_) {
+    std::vector<LoadedModel> models;
+    if (options_.ledger == nullptr) return models;
+    for (const auto& entry : entries_) {
+      if (entry->status.engine == nullptr) continue;
+      models.push_back({.name = entry->status.name,
+                        .pinned = entry->status.pinned,
+                        .busy = is_busy(*entry),
+                        .used = entry->used,
+                        .ready_since = entry->ready_since});
+    }
+    return models;
+  }
+
+  // One model at a time leaves, for one; then that one is tried again.
+  void make_room() REQUIRES(mu_) {
+    const Entry* wanted = oldest_wanted();
+    if (wanted == nullptr || !lacks_memory(*wanted)) return all_stay();
+    const std::string why = "made room for '" + wanted->status.name + "'";
+    for (const auto& entry : entries_) {
+      if (entry->status.state != ModelState::kLeaving) continue;
+      if (entry->makes_room && !is_busy(*entry)) rest(*entry, why, "room");
+      return;
+    }
+    const auto name = choose_for_room(loaded(), wanted->waiters.since(), clock_.now());
+    if (!name) return;
+    Entry& leaving = *entry_of(*name);
+    if (!is_busy(leaving)) return rest(leaving, why, "room");
+    log::info("model_leaving", {{"model", leaving.status.name}, {"for", wanted->status.name}});
+    leaving.status.state = ModelState::kLeaving;
+    leaving.status.code = ErrorCode::kExhausted;
+    leaving.status.why = "makes room for '" + wanted->status.name + "' once its streams have ended";
+    leaving.makes_room = true;
+  }
+
+  // Nobody needs room any more.
+  void all_stay() REQUIRES(mu_) {
+    for (const auto& entry : entries_) {
+      if (entry->makes_room) stay(*entry);
+    }
+  }
+
+  void answer_waiters(DueCalls& due) REQUIRES(mu_) {
+    for (const auto& entry : entries_) {
+      if (entry->waiters.empty()) continue;
+      if (closed_) {
+        entry->waiters.refuse(draining(), due);
+      } else if (entry->status.state == ModelState::kReady) {
+        entry->waiters.ready(entry->hold, due);
+      } else if (waits_in_vain(*entry)) {
+        entry->waiters.refuse(not_ready(entry->status), due);
+      } else {
+        entry->waiters.look(clock_.now(), not_ready(entry->status), due);
+      }
+      entry->status.waiting = entry->waiters.size();
+    }
+  }
+
+  std::size_t waiting() const REQUIRES(mu_) {
+    std::size_t count = 0;
+    for (const auto& entry : entries_) count += entry->waiters.size();
+    return count;
+  }
+
   // ---- the loader
 
   void load_what_is_due(const std::stop_token& stop) {
@@ -243,31 +479,42 @@ class EngineRegistry::Impl {
     return nullptr;
   }
 
-  // None while memory is being given back: it is room for the next.
+  // None while memory is being given back: it is room for the next. While somebody waits for a model,
+  // no other takes its room.
   Entry* next_due() const REQUIRES(mu_) {
     if (gives_back_ || !retired_.empty()) return nullptr;
     const Rooms rooms = this->rooms();
+    const auto is_due = [&](const Entry& entry) {
+      return entry.retry.is_due(clock_.now(), rooms);
+    };
+    if (Entry* wanted = oldest_wanted()) {
+      return lacks_memory(*wanted) && !is_due(*wanted) ? nullptr : wanted;
+    }
     for (const auto& entry : entries_) {
-      if (entry->status.engine == nullptr && entry->retry.is_due(clock_.now(), rooms))
-        return entry.get();
+      if (entry->status.engine == nullptr && !entry->rests && is_due(*entry)) return entry.get();
     }
     return nullptr;
   }
 
-  std::stop_source begin(Entry& entry) {
+  struct Try {
+    std::stop_source giving_up;
+    std::uint64_t returns;  // as Vain's
+  };
+  Try begin(Entry& entry) {
     MutexLock lock(mu_);
     entry.retry.begin();
     entry.given_up.clear();
+    entry.vain.reset();
     entry.giving_up = std::stop_source();
     entry.status.state = ModelState::kLoading;
     entry.status.progress = 0.0;
-    return entry.giving_up;
+    return {entry.giving_up, returns_};
   }
 
   void load(Entry& entry, const std::stop_token& stop) {
     const Rooms before = rooms();
-    std::stop_source giving_up = begin(entry);
-    const std::stop_callback ending(stop, [&] { giving_up.request_stop(); });
+    auto [giving_up, returns] = begin(entry);
+    const std::stop_callback ending(stop, [&source = giving_up] { source.request_stop(); });
     bool had_begun = false;
     const auto progress = [&](double share) {
       had_begun = true;
@@ -276,12 +523,14 @@ class EngineRegistry::Impl {
     };
     auto engine = load_safely(entry.loader, progress, giving_up.get_token());
     MutexLock lock(mu_);
+    has_changed();
     if (engine && stop.stop_requested()) return retired_.push_back(*std::move(engine));
     if (engine) return is_ready(entry, *std::move(engine));
     if (!entry.given_up.empty() && engine.error().code == ErrorCode::kCancelled)
       return has_given_up(entry);
     if (is_for_memory(engine.error().code)) {
       entry.retry.refused(engine.error().code, had_begun, least_of(before, rooms()), clock_.now());
+      entry.vain = Vain{returns, engine.error().code};
       return is_refused(entry, engine.error());
     }
     has_failed(entry, engine.error());
@@ -290,7 +539,10 @@ class EngineRegistry::Impl {
   void is_ready(Entry& entry, std::unique_ptr<TextEngine> engine) REQUIRES(mu_) {
     entry.retry.loaded(clock_.now());
     entry.gave_back = false;
+    entry.rests = false;
+    entry.used = entry.ready_since = clock_.now();
     entry.refused.clear();
+    if (options_.metrics != nullptr) options_.metrics->count_load(entry.status.name);
     entry.status.engine = std::move(engine);
     entry.status.state = ModelState::kReady;
     entry.status.progress = 1.0;
@@ -305,15 +557,22 @@ class EngineRegistry::Impl {
     entry.status.why = "gave up loading: " + entry.given_up;
   }
 
-  // Said once: it is tried again and again.
+  // Said once, for it is tried again and again; not where others can make room.
   void is_refused(Entry& entry, const Error& why) REQUIRES(mu_) {
-    if (std::exchange(entry.refused, why.message) != why.message) {
+    entry.status.state = state_of_refused(entry, why.code);
+    const bool rests = entry.status.state == ModelState::kResting;
+    if (!rests && std::exchange(entry.refused, why.message) != why.message) {
       log::warning("model_waits_for_memory", {{"model", entry.status.name}, {"why", why.message}});
     }
-    entry.status.state = entry.gave_back ? ModelState::kUnloaded : ModelState::kFailed;
     entry.status.code = entry.gave_back ? ErrorCode::kExhausted : why.code;
     entry.status.why =
         (entry.gave_back ? "gave its memory back, and gets none: " : "") + why.message;
+  }
+
+  ModelState state_of_refused(const Entry& entry, ErrorCode code) const REQUIRES(mu_) {
+    if (code == ErrorCode::kExhausted && (entry.rests || others_can_make_room(entry)))
+      return ModelState::kResting;
+    return entry.gave_back ? ModelState::kUnloaded : ModelState::kFailed;
   }
 
   // A thread's root: whatever a library throws becomes the model's status.
@@ -329,24 +588,34 @@ class EngineRegistry::Impl {
   }
 
   const Clock& clock_;
-  const MemoryLedger* const ledger_;
+  const RegistryOptions options_;
   mutable Mutex mu_;
   CondVar changed_;
   std::vector<std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
   std::vector<std::shared_ptr<TextEngine>> retired_ GUARDED_BY(mu_);  // to be destroyed
   bool gives_back_ GUARDED_BY(mu_) = false;                           // some are, just now
+  std::uint64_t returns_ GUARDED_BY(mu_) = 0;                         // how often some were
+  bool is_new_ GUARDED_BY(mu_) = false;                               // since the watcher looked
+  bool closed_ GUARDED_BY(mu_) = false;
   std::jthread watcher_;  // these last: they use all of the above
   std::jthread loader_;
 };
 
-EngineRegistry::EngineRegistry(const Clock& clock, const MemoryLedger* ledger)
-    : impl_(std::make_unique<Impl>(clock, ledger)) {}
+EngineRegistry::EngineRegistry(const Clock& clock, const RegistryOptions& options)
+    : impl_(std::make_unique<Impl>(clock, options)) {}
 EngineRegistry::~EngineRegistry() = default;
-Status EngineRegistry::add(std::string name, EngineLoader loader) {
-  return impl_->add(std::move(name), std::move(loader));
+Status EngineRegistry::add(std::string name, EngineLoader loader, ModelKeeping keeping) {
+  return impl_->add(std::move(name), std::move(loader), keeping);
+}
+Status EngineRegistry::add_alias(std::string alias, std::string_view name) {
+  return impl_->add_alias(std::move(alias), name);
 }
 Result<std::shared_ptr<TextEngine>> EngineRegistry::find(std::string_view name) const {
   return impl_->find(name);
+}
+Result<std::optional<ModelHold>> EngineRegistry::want(std::string_view name, TimePoint latest,
+                                                      std::stop_token gone, ModelCalls calls) {
+  return impl_->want(name, latest, std::move(gone), std::move(calls));
 }
 std::vector<ModelStatus> EngineRegistry::list() const { return impl_->list(); }
 bool EngineRegistry::ready() const { return impl_->ready(); }

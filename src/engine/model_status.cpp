@@ -21,6 +21,8 @@ std::string_view name_of(ModelState state) {
       return "leaving";
     case ModelState::kUnloaded:
       return "unloaded";
+    case ModelState::kResting:
+      return "resting";
   }
   return "failed";
 }
@@ -37,6 +39,9 @@ Error not_ready(const ModelStatus& status) {
     case ModelState::kLeaving:
     case ModelState::kUnloaded:
       error.message = model + status.why;
+      break;
+    case ModelState::kResting:
+      error.message = model + "is not loaded: " + status.why;
       break;
     case ModelState::kFailed:
     case ModelState::kReady:

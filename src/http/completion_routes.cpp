@@ -69,12 +69,17 @@ struct CompletionRoutes::Job {
   std::optional<ClientLink> link;
   std::optional<Gate::Pass> pass;
   ByteBudget::Lease body;
-  std::optional<Turnstile::Place> place;
-  // Once it is prepared.
+  std::optional<Turnstile::Place> place;  // none while it waits for its model
+  // Once it is read.
   bool streams = false;
   bool include_usage = false;
+  bool logprobs = false;
+  AnswerHead head = {};
+  std::stop_token gone = {};
+  CompletionQuestion question = {};
+  ModelHold hold = {};
   PreparedCompletion completion = {};
-  std::shared_ptr<StreamSink> stream = {};  // opened while it waits for its turn
+  std::shared_ptr<StreamSink> stream = {};  // opened while it waits for its model or its turn
 };
 
 CompletionRoutes::CompletionRoutes(const HttpOptions& options, const HttpServices& services)
@@ -113,12 +118,14 @@ void CompletionRoutes::handle(CompletionKind kind, std::shared_ptr<Exchange> exc
                                  .link = ClientLink(std::move(client)),
                                  .pass = std::move(pass),
                                  .body = *std::move(body),
-                                 .place = turnstile_->arrive(size < options_.large_body)}));
+                                 .place = turnstile_->arrive(size < options_.large_body)}),
+       &CompletionRoutes::read);
 }
 
-void CompletionRoutes::post(const std::shared_ptr<Job>& job) {
+void CompletionRoutes::post(const std::shared_ptr<Job>& job,
+                            Status (CompletionRoutes::*step)(const std::shared_ptr<Job>&)) {
   const bool large = job->exchange->request()->body().size() >= options_.large_body;
-  const auto work = [this, job] { guarded(*job, [&] { return prepare(job); }); };
+  const auto work = [this, job, step] { guarded(*job, [&] { return (this->*step)(job); }); };
   if (!(large ? large_bodies_ : workers_).try_post(work)) {
     job->exchange->metrics().count_throttled(large ? "large_body_queue" : "worker_queue");
     refuse(*job, {ErrorCode::kExhausted, "too many requests are being prepared", {}, {}});
@@ -140,7 +147,7 @@ void CompletionRoutes::refuse(Job& job, const Error& error) {
   job.exchange->refuse(error);
 }
 
-Status CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
+Status CompletionRoutes::read(const std::shared_ptr<Job>& job) {
   const auto& request = job->exchange->request();
   if (!job->link->connected()) {
     return fail(ErrorCode::kCancelled, "the client left before its request was read");
@@ -153,15 +160,49 @@ Status CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
   if (parsed.stream && request->version() != drogon::Version::kHttp11) {
     return fail(ErrorCode::kInvalidArgument, "stream: streamed answers need HTTP/1.1", "stream");
   }
+  job->gone = job->link->gone();
   parsed.question.deadline = job->deadline;
   if (wait) parsed.question.wait_until = job->arrived + *wait;
   parsed.question.request_id = job->exchange->request_id();
-  parsed.question.cancel = job->link->gone();
+  parsed.question.cancel = job->gone;
   job->streams = parsed.stream;
   job->include_usage = parsed.include_usage;
-  GOGRID_ASSIGN_OR_RETURN(job->completion, completions_.prepare(std::move(parsed.question)));
+  job->logprobs = parsed.question.sampling.top_logprobs >= 0;
+  job->head = head_of(job->kind, parsed.question);
+  job->question = std::move(parsed.question);
+  // It may take long, and holds nobody up meanwhile.
+  if (!completions_.is_loaded(job->question)) job->place.reset();
+  GOGRID_ASSIGN_OR_RETURN(auto hold, completions_.want_model(job->question, calls_of(job)));
+  if (!hold) return {};
+  job->hold = *std::move(hold);
+  return prepare(job);
+}
+
+ModelCalls CompletionRoutes::calls_of(const std::shared_ptr<Job>& job) {
+  ModelCalls calls{.ready =
+                       [this, job](ModelHold hold) {
+                         job->hold = std::move(hold);
+                         post(job, &CompletionRoutes::prepare);
+                       },
+                   .refused = [job](const Error& why) { refuse(*job, why); }};
+  if (job->streams) calls.tell = [this, job](const std::string& why) { tell(*job, why); };
+  return calls;
+}
+
+// Its model is loaded, and stays until it has started.
+Status CompletionRoutes::prepare(const std::shared_ptr<Job>& job) {
+  if (!job->place) {
+    const bool large = job->exchange->request()->body().size() >= options_.large_body;
+    job->place.emplace(turnstile_->arrive(!large));
+  }
+  GOGRID_ASSIGN_OR_RETURN(job->completion, completions_.prepare(std::move(job->question)));
   ask_for_turn(job);
   return {};
+}
+
+void CompletionRoutes::tell(Job& job, const std::string& why) const {
+  if (job.stream == nullptr) open_stream(job, job.stream = make_stream(job));
+  job.stream->on_waiting(why);
 }
 
 void CompletionRoutes::ask_for_turn(const std::shared_ptr<Job>& job) {
@@ -177,14 +218,11 @@ void CompletionRoutes::ask_for_turn(const std::shared_ptr<Job>& job) {
                                refuse(*job, {ErrorCode::kExhausted, text_of(why), {}, {}});
                              }};
   if (job->streams) {
-    calls.tell = [this, job] {
-      if (job->stream == nullptr) open_stream(*job, job->stream = make_stream(*job));
-      job->stream->on_waiting(kWaitsForTurn);
-    };
+    calls.tell = [this, job] { tell(*job, kWaitsForTurn); };
   }
   Metrics& metrics = job->exchange->metrics();
   const auto answer =
-      turnstile_->ask(*std::move(job->place), job->deadline, job->link->gone(), std::move(calls));
+      turnstile_->ask(*std::move(job->place), job->deadline, job->gone, std::move(calls));
   if (answer != Turnstile::Answer::kWent) metrics.count_throttled("rate");
 }
 
@@ -201,9 +239,8 @@ Status CompletionRoutes::start(Job& job) {
 }
 
 SinkContext CompletionRoutes::context_of(Job& job) const {
-  const CompletionQuestion& question = job.completion.question;
-  return {.head = head_of(job.kind, question),
-          .logprobs = question.sampling.top_logprobs >= 0,
+  return {.head = job.head,
+          .logprobs = job.logprobs,
           .include_usage = job.include_usage,
           .max_backlog = options_.max_stream_backlog,
           .close_after = job.exchange->closes_after(),

@@ -16,8 +16,9 @@
 
 namespace gogrid {
 
-// All that can be found wrong with a request is, before it asks for its turn
-// (min_request_interval_ms): it is refused at once, and takes none.
+// A request for a model that is not loaded waits for it, on no thread. All that can be found wrong
+// with a request is, before it asks for its turn (min_request_interval_ms): it is refused at once,
+// and takes none.
 //
 // Thread-safe. Parsing, templates and tokenization run on worker threads: milliseconds for most
 // bodies, seconds for the largest, which have a thread of their own so that no other waits for
@@ -38,10 +39,14 @@ class CompletionRoutes {
  private:
   struct Job;
 
-  void post(const std::shared_ptr<Job>& job);
+  // Runs a step of the job on a worker thread.
+  void post(const std::shared_ptr<Job>& job, Status (CompletionRoutes::*step)(const std::shared_ptr<Job>&));
+  void tell(Job& job, const std::string& why) const;
   // Refuses the job when `step` does or throws.
   static void guarded(Job& job, const std::function<Status()>& step);
   static void refuse(Job& job, const Error& error);
+  Status read(const std::shared_ptr<Job>& job);
+  ModelCalls calls_of(const std::shared_ptr<Job>& job);
   Status prepare(const std::shared_ptr<Job>& job);
   void ask_for_turn(const std::shared_ptr<Job>& job);
   Status start(Job& job);

@@ -188,8 +188,10 @@ void Routes::model(const std::shared_ptr<Exchange>& exchange) {
   const std::string name = exchange->request()->path().substr(kModelPrefix.size());
   std::vector<std::string> names;
   for (const ModelStatus& model : services_.engines->list()) {
-    if (model.name == name) return exchange->reply(model_json(model));
+    if (model.name == name || std::ranges::contains(model.aliases, name))
+      return exchange->reply(model_json(model, name));
     names.push_back(model.name);
+    names.insert(names.end(), model.aliases.begin(), model.aliases.end());
   }
   exchange->refuse({ErrorCode::kNotFound,
                     "no model " + name.substr(0, 200) + suggestion(name, names),

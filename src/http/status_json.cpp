@@ -52,7 +52,10 @@ Json json_of(const ModelStatus& model) {
   Json json{{"name", model.name},
             {"state", name_of(model.state)},
             {"progress", model.progress},
-            {"why", model.why}};
+            {"why", model.why},
+            {"aliases", model.aliases},
+            {"pinned", model.pinned},
+            {"waiting_for_load", model.waiting}};
   if (model.engine == nullptr) return json;
   const Plan& plan = model.engine->plan();
   json["plan"] = {{"stages", stages_of(*model.engine)},
@@ -74,9 +77,9 @@ Json json_of(const ModelStatus& model) {
   return json;
 }
 
-Json card_of(const ModelStatus& model) {
-  Json card{
-      {"id", model.name}, {"object", "model"}, {"created", model.created}, {"owned_by", "gogrid"}};
+Json card_of(const ModelStatus& model, const std::string& name) {
+  Json card{{"id", name}, {"object", "model"}, {"created", model.created}, {"owned_by", "gogrid"}};
+  if (name != model.name) card["alias_of"] = model.name;
   card["state"] = name_of(model.state);
   if (model.engine != nullptr) {
     card["context_length"] = model.engine->plan().context;
@@ -111,10 +114,15 @@ std::string status_json(const StatusReport& report) {
 
 std::string models_json(const std::vector<ModelStatus>& models) {
   Json data = Json::array();
-  for (const ModelStatus& model : models) data.push_back(card_of(model));
+  for (const ModelStatus& model : models) {
+    data.push_back(card_of(model, model.name));
+    for (const std::string& alias : model.aliases) data.push_back(card_of(model, alias));
+  }
   return dump({{"object", "list"}, {"data", data}});
 }
 
-std::string model_json(const ModelStatus& model) { return dump(card_of(model)); }
+std::string model_json(const ModelStatus& model, const std::string& name) {
+  return dump(card_of(model, name));
+}
 
 }  // namespace gogrid

@@ -9,6 +9,7 @@ namespace gogrid {
 
 std::string status_json(const StatusReport& report);
 std::string models_json(const std::vector<ModelStatus>& models);
-std::string model_json(const ModelStatus& model);
+// `name`: the model's, or one of its aliases.
+std::string model_json(const ModelStatus& model, const std::string& name);
 
 }  // namespace gogrid

@@ -48,6 +48,10 @@ struct Metrics::State {
       counter("gogrid_pauses_total", "Times that work was paused, by reason");
   prometheus::Family<prometheus::Counter>& memory_refusals =
       counter("gogrid_vram_limit_errors_total", "Loads refused for the memory they would take");
+  prometheus::Family<prometheus::Counter>& loads =
+      counter("gogrid_model_loads_total", "Times that a model became ready");
+  prometheus::Family<prometheus::Counter>& unloads =
+      counter("gogrid_model_unloads_total", "Times that a model gave its memory back, by reason");
   prometheus::Family<prometheus::Gauge>& streams =
       gauge("gogrid_streams", "Sequences running and waiting");
   prometheus::Family<prometheus::Gauge>& stage_busy =
@@ -151,6 +155,13 @@ void Metrics::set_memory_measured(std::string_view kind, std::string_view device
 
 void Metrics::count_memory_refusal(std::string_view model) {
   state_->memory_refusals.Add({{"model", std::string(model)}}).Increment();
+}
+
+void Metrics::count_load(std::string_view model) {
+  state_->loads.Add({{"model", std::string(model)}}).Increment();
+}
+void Metrics::count_unload(std::string_view model, std::string_view reason) {
+  state_->unloads.Add({{"model", std::string(model)}, {"reason", std::string(reason)}}).Increment();
 }
 
 std::string Metrics::expose() const {

@@ -53,6 +53,11 @@ class Metrics {
   // A model that was not loaded because of the memory it would take.
   void count_memory_refusal(std::string_view model);  // gogrid_vram_limit_errors_total{model}
 
+  // A model became ready, or gave its memory back: for a "cap", to make "room", or "idle".
+  void count_load(std::string_view model);  // gogrid_model_loads_total{model}
+  void count_unload(std::string_view model,
+                    std::string_view reason);  // gogrid_model_unloads_total{model,reason}
+
   // Text exposition format 0.0.4.
   std::string expose() const;
 

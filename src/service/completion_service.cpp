@@ -247,8 +247,22 @@ GenerationRequest make_request(const CompletionQuestion& question, const Prompt&
 }  // namespace
 
 CompletionService::CompletionService(EngineRegistry& engines, const Governor& governor,
-                                     const Clock& clock)
-    : engines_(engines), governor_(governor), clock_(clock) {}
+                                     const Clock& clock, Duration load_wait)
+    : engines_(engines), governor_(governor), clock_(clock), load_wait_(load_wait) {}
+
+bool CompletionService::is_loaded(const CompletionQuestion& question) const {
+  return engines_.find(question.model).has_value();
+}
+
+Result<std::optional<ModelHold>> CompletionService::want_model(const CompletionQuestion& question,
+                                                               ModelCalls calls) {
+  GOGRID_RETURN_IF_ERROR(validate(question.sampling));
+  GOGRID_RETURN_IF_ERROR(count_choices(question));
+  GOGRID_RETURN_IF_ERROR(start_by(question));
+  TimePoint latest = question.wait_until.value_or(clock_.now() + load_wait_);
+  if (question.deadline) latest = std::min(latest, *question.deadline);
+  return engines_.want(question.model, latest, question.cancel, std::move(calls));
+}
 
 Result<std::optional<TimePoint>> CompletionService::start_by(
     const CompletionQuestion& question) const {

@@ -34,7 +34,8 @@ struct CompletionQuestion {
   std::vector<std::string> stop;
   bool echo = false;                  // completions: the prompt before the text
   std::optional<TimePoint> deadline;  // steady; for all choices
-  // For a pause to end, steady; absent: refused at once while paused.
+  // For a pause to end, and for its model to be loaded, steady; absent: refused at once while
+  // paused, and waits for the model as long as the server says.
   std::optional<TimePoint> wait_until;
   std::stop_token cancel;
 };
@@ -76,6 +77,13 @@ class Completions {
   static constexpr std::uint32_t kMaxChoices = 128;  // n times prompts
 
   virtual ~Completions() = default;
+  // Whether its model is loaded: want_model() would not wait.
+  virtual bool is_loaded(const CompletionQuestion& question) const = 0;
+  // Asks for its model, which is loaded if it is not; see EngineRegistry::want. Waits as long as
+  // the question says, or else the service's limit, and no longer than its deadline. While paused
+  // as prepare(). Does not block.
+  virtual Result<std::optional<ModelHold>> want_model(const CompletionQuestion& question,
+                                                      ModelCalls calls) = 0;
   // All that is wrong with it, or forbids it now. Blocks for template and tokenization: call it on
   // a worker thread.
   virtual Result<PreparedCompletion> prepare(CompletionQuestion question) = 0;
@@ -89,7 +97,14 @@ class Completions {
 // reason, unless the question can wait for as long.
 class CompletionService final : public Completions {
  public:
-  CompletionService(EngineRegistry& engines, const Governor& governor, const Clock& clock);
+  static constexpr Duration kLoadWait = std::chrono::minutes(1);
+
+  // `load_wait`: for a model to be loaded, where a question says nothing; 0: refused at once.
+  CompletionService(EngineRegistry& engines, const Governor& governor, const Clock& clock,
+                    Duration load_wait = kLoadWait);
+  bool is_loaded(const CompletionQuestion& question) const override;
+  Result<std::optional<ModelHold>> want_model(const CompletionQuestion& question,
+                                              ModelCalls calls) override;
   Result<PreparedCompletion> prepare(CompletionQuestion question) override;
   Result<StartedCompletion> start(PreparedCompletion completion,
                                   std::shared_ptr<CompletionSink> sink) override;
@@ -101,6 +116,7 @@ class CompletionService final : public Completions {
   EngineRegistry& engines_;
   const Governor& governor_;
   const Clock& clock_;
+  const Duration load_wait_;
 };
 
 }  // namespace gogrid

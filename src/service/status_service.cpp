@@ -43,6 +43,7 @@ StatusReport StatusService::report() const {
   report.devices = devices_.devices();
   report.models = engines_.list();
   for (const ModelStatus& model : report.models) {
+    report.waiting += static_cast<std::uint32_t>(model.waiting);
     if (model.engine == nullptr) continue;
     const BatcherStatus status = model.engine->status();
     report.streams += status.running;

@@ -42,6 +42,29 @@ id = "vulkan0"
   EXPECT_EQ(config->devices[1].id, "vulkan0");
 }
 
+TEST(Config, SaysHowSeveralModelsAreKept) {
+  const auto config = parse_config(R"([server]
+models = ["a", "b"]
+pinned = ["b"]
+on_demand = true
+library = true
+keep_alive = "10m"
+load_wait = "30s"
+[aliases]
+"gpt-4o" = "a"
+)",
+                                   "g.toml");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_THAT(config->keeping.pinned, ElementsAre("b"));
+  EXPECT_TRUE(config->keeping.on_demand);
+  EXPECT_TRUE(config->keeping.library);
+  EXPECT_EQ(config->keeping.keep_alive, std::chrono::minutes(10));
+  EXPECT_EQ(config->keeping.load_wait, std::chrono::seconds(30));
+  ASSERT_EQ(config->keeping.aliases.size(), 1U);
+  EXPECT_EQ(config->keeping.aliases[0].name, "gpt-4o");
+  EXPECT_EQ(config->keeping.aliases[0].model, "a");
+}
+
 TEST(Config, LeavesUnsaidWhatItDoesNotSay) {
   for (const char* text : {"", "# nothing\n", "[server]\n"}) {
     const auto config = parse_config(text, "g.toml");
@@ -84,6 +107,11 @@ INSTANTIATE_TEST_SUITE_P(All, ConfigMistakes, ::testing::Values(
     Mistake{"[server]\ncontext = \"4096\"\n", "g.toml:2: ", {"whole number"}},
     Mistake{"[server]\nparallel = 0\n", "g.toml:2: ", {"server.parallel", "1..256"}},
     Mistake{"[server]\nparallel = -1\n", "g.toml:2: ", {"-1"}},
+    Mistake{"[server]\nkeep_alive = 5\n", "g.toml:2: ", {"server.keep_alive", "5"}},
+    Mistake{"[server]\nkeep_alive = \"5\"\n", "g.toml:2: ", {"server.keep_alive", "90s, 5m"}},
+    Mistake{"[server]\non_demand = \"yes\"\n", "g.toml:2: ", {"server.on_demand", "true or false"}},
+    Mistake{"[aliases]\ngpt = 4\n", "g.toml:2: ", {"aliases.gpt", "a model's name"}},
+    Mistake{"aliases = 4\n", "g.toml:1: ", {"aliases", "table"}},
     Mistake{"[server]\nmodels = \"a\"\n", "g.toml:2: ", {"server.models", "array of strings"}},
     Mistake{"[server]\nmodels = [\n  \"a\",\n  7,\n]\n", "g.toml:4: ", {"server.models", "7"}},
     Mistake{"server = 3\n", "g.toml:1: ", {"server", "table"}},

@@ -84,6 +84,8 @@ TEST(Help, KeepsTheLinesAndTheIndentationOfExamples) {
   EXPECT_EQ(section_of(printed({"serve", "--help"}), "EXAMPLES"),
             "EXAMPLES\n"
             "  gogrid serve --model smollm2-135m\n"
+            "  gogrid serve --library --keep-alive 10m\n"
+            "  gogrid serve --model big --model small --pin small --alias gpt-4o-mini=small\n"
             "  gogrid serve --model big.gguf --device cpu-a:cores=0 --device vulkan0 \\\n"
             "      --split 0:15@cpu-a,15:30@vulkan0\n"
             "  curl http://127.0.0.1:8080/v1/chat/completions"

@@ -49,10 +49,33 @@ TEST(Serve, TakesModelsAddressAndConfig) {
   EXPECT_EQ(serve.policy.config, "g.toml");
 }
 
+TEST(Serve, SaysHowSeveralModelsAreKept) {
+  const auto serve = command<ServeCommand>(
+      {"serve", "--library", "--on-demand", "--keep-alive", "5m", "--load-wait", "0", "--pin", "a",
+       "--pin", "b", "--alias", "gpt=a", "--alias", "x/y=b"});
+  EXPECT_TRUE(serve.keeping.library);
+  EXPECT_TRUE(serve.keeping.on_demand);
+  EXPECT_EQ(serve.keeping.keep_alive, std::chrono::minutes(5));
+  EXPECT_EQ(serve.keeping.load_wait, std::chrono::seconds(0));
+  EXPECT_THAT(serve.keeping.pinned, ElementsAre("a", "b"));
+  ASSERT_EQ(serve.keeping.aliases.size(), 2U);
+  EXPECT_EQ(serve.keeping.aliases[1].name, "x/y");
+  EXPECT_EQ(serve.keeping.aliases[1].model, "b");
+}
+
+TEST(Serve, ATimeOrAnAliasThatIsNoneIsNamedWithItsOption) {
+  EXPECT_THAT(refusal({"serve", "--keep-alive", "5"}), HasSubstr("--keep-alive: expected a time"));
+  EXPECT_THAT(refusal({"serve", "--load-wait", "-1s"}), HasSubstr("--load-wait: expected a time"));
+  for (const char* alias : {"gpt", "=a", "gpt=", ""})
+    EXPECT_THAT(refusal({"serve", "--alias", alias}), HasSubstr("--alias: expected NAME=MODEL"));
+}
+
 TEST(Serve, LeavesToTheFileWhatWasNotSaid) {
   const auto serve = command<ServeCommand>({"serve"});
   EXPECT_THAT(serve.models, IsEmpty());
   EXPECT_FALSE(serve.listen);
+  EXPECT_FALSE(serve.keeping.on_demand);
+  EXPECT_FALSE(serve.keeping.keep_alive);
   EXPECT_TRUE(serve.policy.config.empty());
   EXPECT_THAT(serve.placement.devices, IsEmpty());
   EXPECT_THAT(serve.placement.split, IsEmpty());

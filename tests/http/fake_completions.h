@@ -23,9 +23,42 @@ namespace gogrid::testing {
 //   "waiting"    as "words", after a notice that it waits
 //   "throwing"   an exception
 //   "late refusal"  is prepared, but start() refuses it
+//   "loading"    as "words", but its model is loaded when load() is called
 //   others       refused: by code name ("exhausted", "does_not_fit", …), else kNotFound
 class FakeCompletions final : public Completions {
  public:
+  bool is_loaded(const CompletionQuestion& question) const override {
+    MutexLock lock(mu_);
+    return question.model != "loading" || loaded_;
+  }
+  Result<std::optional<ModelHold>> want_model(const CompletionQuestion& question,
+                                              ModelCalls calls) override {
+    if (is_loaded(question)) return hold;
+    if (calls.tell) calls.tell("the model is loading: 42 %");
+    MutexLock lock(mu_);
+    loads_.push_back(std::move(calls));
+    return std::nullopt;
+  }
+  // Answers those that wait for their model: it is there, or it is not. From then on it is, or
+  // others wait.
+  void load(const std::optional<Error>& why_not = {}) {
+    std::vector<ModelCalls> loads;
+    {
+      MutexLock lock(mu_);
+      loads.swap(loads_);
+      loaded_ = !why_not;
+    }
+    for (const ModelCalls& calls : loads) why_not ? calls.refused(*why_not) : calls.ready(hold);
+  }
+  std::size_t wait_for_model() const {
+    MutexLock lock(mu_);
+    return loads_.size();
+  }
+  void unload() {
+    MutexLock lock(mu_);
+    loaded_ = false;
+  }
+
   Result<PreparedCompletion> prepare(CompletionQuestion question) override {
     remember(question);
     if (question.model == "throwing") throw std::runtime_error("as asked");
@@ -49,7 +82,7 @@ class FakeCompletions final : public Completions {
     const std::uint32_t choices = question.n;
     if (question.model == "waiting") sink->on_waiting("paused: as asked");
     if (question.model == "words" || question.model == "preparing" || question.model == "waiting" ||
-        question.model == "late" || question.model == "breaking") {
+        question.model == "late" || question.model == "breaking" || question.model == "loading") {
       answer(question, *sink);
       return StartedCompletion{choices};
     }
@@ -74,6 +107,7 @@ class FakeCompletions final : public Completions {
     return started_;
   }
 
+  const ModelHold hold = std::make_shared<const int>(0);  // of all models
   std::atomic<bool> held{false};
   std::atomic<std::uint32_t> preparing{0};
   std::atomic<std::uint32_t> running{0};
@@ -91,7 +125,7 @@ class FakeCompletions final : public Completions {
 
   static std::optional<Error> refusal_of(const std::string& model) {
     for (const char* known : {"words", "preparing", "waiting", "endless", "hanging", "breaking",
-                              "late", "late refusal"}) {
+                              "late", "late refusal", "loading"}) {
       if (model == known) return std::nullopt;
     }
     for (std::size_t i = 0; i < kErrorCodeCount; ++i) {
@@ -156,6 +190,8 @@ class FakeCompletions final : public Completions {
   mutable Mutex mu_;
   std::optional<CompletionQuestion> last_ GUARDED_BY(mu_);
   std::vector<std::string> started_ GUARDED_BY(mu_);
+  std::vector<ModelCalls> loads_ GUARDED_BY(mu_);
+  bool loaded_ GUARDED_BY(mu_) = false;
   std::vector<std::jthread> threads_ GUARDED_BY(mu_);  // last: joined first
 };
 

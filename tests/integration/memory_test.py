@@ -47,7 +47,8 @@ class Memory(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         second = os.path.join(folder.name, "second.gguf")
         os.symlink(MODEL, second)
-        self.server = Served("--model", second, "--device", f"cpu0:memory={DEVICE // MIB}MiB", "--context", "2048",
+        # Pinned, so that it makes no room for the second.
+        self.server = Served("--model", second, "--pin", MODEL, "--device", f"cpu0:memory={DEVICE // MIB}MiB", "--context", "2048",
                              "--parallel", "4", "--deterministic", on_start=self.sampler.watch)
         self.addCleanup(self.server.__exit__)
         self.first = self.get("/v1/models")["data"][0]["id"]

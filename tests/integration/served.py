@@ -9,13 +9,13 @@ MODEL = os.environ["GOGRID_TEST_MODEL"]
 
 
 class Served:
-    def __init__(self, *options, mode="aggressive", on_start=None):
+    def __init__(self, *options, models=(MODEL,), mode="aggressive", on_start=None):
         """on_start: told the process's id before it is waited for."""
         self.data = tempfile.TemporaryDirectory(prefix="gogrid-test-")
         self.log = open(os.path.join(self.data.name, "log"), "w+", encoding="utf-8")
         # Aggressive unless told otherwise: what other tests compute beside must not pause it.
-        self.process = subprocess.Popen([PROGRAM, "serve", "--mode", mode, "--model", MODEL, "--listen", "127.0.0.1:0",
-                                         "--data-dir", self.data.name, *options],
+        self.process = subprocess.Popen([PROGRAM, "serve", "--mode", mode, "--listen", "127.0.0.1:0", "--data-dir", self.data.name,
+                                         *(word for model in models for word in ("--model", model)), *options],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
         if on_start:
             on_start(self.process.pid)

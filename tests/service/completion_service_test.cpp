@@ -320,6 +320,24 @@ TEST_F(CompletionServiceTest, ADeadlineIsThatOfEveryChoice) {
   EXPECT_EQ(outcome_.error().code, ErrorCode::kDeadline);
 }
 
+TEST_F(CompletionServiceTest, AModelThatIsThereIsHeldAtOnce) {
+  EXPECT_TRUE(service_->is_loaded(question(Texts{"a"})));
+  const auto hold = service_->want_model(question(Texts{"a"}), {});
+  ASSERT_TRUE(hold);
+  EXPECT_TRUE(*hold);
+}
+
+TEST_F(CompletionServiceTest, WhatIsWrongAnywayDoesNotWaitForItsModel) {
+  auto asked = question(Texts{});
+  EXPECT_EQ(service_->want_model(asked, {}).error().param, "prompt");
+  asked = question(Texts{"a"});
+  asked.model = "nobody";
+  EXPECT_EQ(service_->want_model(asked, {}).error().code, ErrorCode::kNotFound);
+  EXPECT_FALSE(service_->is_loaded(asked));
+  governor_.pause(PauseReason::kOperator, "a film", {});
+  EXPECT_THAT(service_->want_model(question(Texts{"a"}), {}).error().message, HasSubstr("a film"));
+}
+
 TEST_F(CompletionServiceTest, WhilePausedNewQuestionsAreRefusedAndToldWhenToComeBack) {
   governor_.pause(PauseReason::kOperator, "a film", clock_.now() + std::chrono::seconds(90));
   const Error paused = refusal(question(Texts{"a"}));
