@@ -117,9 +117,8 @@ class TableReader {
 };
 
 Status read_server(const TableReader& reader, Config& config) {
-  GOGRID_RETURN_IF_ERROR(
-      reader.check_keys({"listen", "models", "context", "parallel", "pinned", "on_demand",
-                         "library", "keep_alive", "load_wait"}));
+  GOGRID_RETURN_IF_ERROR(reader.check_keys({"listen", "models", "context", "parallel", "pinned",
+                                            "on_demand", "library", "keep_alive", "load_wait"}));
   GOGRID_RETURN_IF_ERROR(reader.parsed("listen", parse_listen, config.listen));
   GOGRID_ASSIGN_OR_RETURN(config.models, reader.texts("models"));
   GOGRID_ASSIGN_OR_RETURN(config.context, reader.number("context", 16, 16'777'216));

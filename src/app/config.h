@@ -23,9 +23,9 @@ struct Config {
   std::optional<std::uint32_t> parallel;  // [server] parallel
   // [server] pinned, on_demand, library, keep_alive, load_wait; [aliases] NAME = "MODEL"
   KeepingOptions keeping;
-  std::vector<DeviceSpec> devices;        // [[device]] id, cores, memory
-  std::vector<PolicySetting> limits;      // [resources] by the policy's names, checked
-  QuietHours quiet_hours;                 // [[resources.schedule]]
+  std::vector<DeviceSpec> devices;    // [[device]] id, cores, memory
+  std::vector<PolicySetting> limits;  // [resources] by the policy's names, checked
+  QuietHours quiet_hours;             // [[resources.schedule]]
 };
 
 // kInvalidArgument "FILE:LINE: what was expected: what came". Unknown keys are errors that suggest

@@ -96,8 +96,7 @@ struct Server {
         devices(std::move(registry_in)),
         governor(clock, &metrics),
         watch(*policies, governor, std::move(quiet_hours), watch_sources(host, gpus), clock),
-        engines(clock,
-                {.ledger = &ledger, .keep_alive = keeping.keep_alive, .metrics = &metrics}),
+        engines(clock, {.ledger = &ledger, .keep_alive = keeping.keep_alive, .metrics = &metrics}),
         completions(engines, governor, clock,
                     keeping.load_wait.value_or(CompletionService::kLoadWait)),
         status(devices, engines, governor, clock),
@@ -242,11 +241,10 @@ Result<std::vector<ServedModel>> models_of(const Config& config, const Workspace
 Result<PreparedModel> prepare_served(Server& server, const ServedModel& served) {
   GOGRID_ASSIGN_OR_RETURN(
       PreparedModel prepared,
-      !served.named
-          ? describe_model(server.workspace, server.devices, server.placement, served.model,
-                           &server.governor)
-          : measure_model(server.workspace, server.devices, process_wide_factory(),
-                          server.placement, served.model, &server.governor));
+      !served.named ? describe_model(server.workspace, server.devices, server.placement,
+                                     served.model, &server.governor)
+                    : measure_model(server.workspace, server.devices, process_wide_factory(),
+                                    server.placement, served.model, &server.governor));
   GOGRID_RETURN_IF_ERROR(plan_without_caps(prepared));
   return prepared;
 }
@@ -259,10 +257,10 @@ Status check_alias(const std::string& name) {
            std::string_view("._:/-").contains(c);
   };
   if (!name.empty() && name.size() <= kLongest && std::ranges::all_of(name, fits)) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              "--alias: expected up to 128 letters, digits and ._:/- : '" +
-                  name.substr(0, kLongest) + "'",
-              "alias");
+  return fail(
+      ErrorCode::kInvalidArgument,
+      "--alias: expected up to 128 letters, digits and ._:/- : '" + name.substr(0, kLongest) + "'",
+      "alias");
 }
 
 Status add_aliases(Server& server, const std::vector<ModelAlias>& aliases) {
@@ -278,9 +276,9 @@ Status add_aliases(Server& server, const std::vector<ModelAlias>& aliases) {
 }
 
 // What can be found wrong before serving is: the file, its meaning, a plan for all the memory there
-// is. All that were named are measured before the first is loaded, in the background: alone on their
-// devices. What only the caps and others forbid, measuring too, is a status of the model, since they
-// may change. A library may be large: its models are measured when they are asked for.
+// is. All that were named are measured before the first is loaded, in the background: alone on
+// their devices. What only the caps and others forbid, measuring too, is a status of the model,
+// since they may change. A library may be large: its models are measured when they are asked for.
 Status add_models(Server& server, const Config& config) {
   GOGRID_ASSIGN_OR_RETURN(const auto models, models_of(config, server.workspace));
   std::vector<std::pair<PreparedModel, ModelKeeping>> all;

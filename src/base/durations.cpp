@@ -29,9 +29,8 @@ Result<Duration> parse_duration(std::string_view text) {
     if (error != std::errc() || suffix != unit.suffix) continue;
     if (number >= 0 && number <= kLongest / unit.length) return number * unit.length;
   }
-  return fail(ErrorCode::kInvalidArgument,
-              "expected a time like 90s, 5m or 2h, up to a year: '" +
-                  std::string(text.substr(0, 40)) + "'");
+  return fail(ErrorCode::kInvalidArgument, "expected a time like 90s, 5m or 2h, up to a year: '" +
+                                               std::string(text.substr(0, 40)) + "'");
 }
 
 std::string format_duration(Duration time) {

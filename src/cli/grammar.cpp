@@ -115,12 +115,13 @@ void add_keeping(CLI::App& app, Parsed& parsed) {
                             "Never unload this one of the models to make room for another, nor for "
                             "being idle; repeatable")
                  ->type_name("MODEL"));
-  repeatable(app.add_option("--alias", parsed.aliases,
-                            "Another name for one of the models; repeatable")
-                 ->type_name("NAME=MODEL"));
-  app.add_option("--load-wait", parsed.load_wait,
-                 "A request waits so long for its model to be loaded (default 60s; 0: it is refused "
-                 "at once; the header X-GoGrid-Wait says otherwise)")
+  repeatable(
+      app.add_option("--alias", parsed.aliases, "Another name for one of the models; repeatable")
+          ->type_name("NAME=MODEL"));
+  app.add_option(
+         "--load-wait", parsed.load_wait,
+         "A request waits so long for its model to be loaded (default 60s; 0: it is refused "
+         "at once; the header X-GoGrid-Wait says otherwise)")
       ->type_name("TIME");
   app.option_defaults()->group("OPTIONS");
 }

@@ -8,23 +8,17 @@
 #include <utility>
 
 #include "base/durations.h"
+#include "base/heap.h"
 #include "base/mutex.h"
 #include "base/nearest.h"
-#include "engine/load_retry.h"
 #include "engine/make_room.h"
 #include "engine/memory_pressure.h"
-#include "obs/log.h"
 
 namespace gogrid {
 namespace {
 
 // How soon the failure of an engine is noticed (its own requests learn of it at once).
 constexpr Duration kLookInterval = std::chrono::milliseconds(200);
-
-bool is_idle(const TextEngine& engine) {
-  const BatcherStatus status = engine.status();
-  return status.running + status.waiting + status.held == 0;
-}
 
 }  // namespace
 
@@ -45,7 +39,7 @@ class EngineRegistry::Impl {
     entry->status.name = std::move(name);
     entry->status.created = std::time(nullptr);
     entry->status.pinned = keeping.pinned;
-    if (keeping.on_demand) become_resting(*entry, "nobody has asked for it yet");
+    if (keeping.on_demand) entry->become_resting("nobody has asked for it yet");
     entries_.push_back(std::move(entry));
     has_changed();
     return {};
@@ -119,35 +113,11 @@ class EngineRegistry::Impl {
   }
 
  private:
-  // A try that had no memory.
-  struct Vain {
-    std::uint64_t returns;  // how often memory had been given back then
-    ErrorCode code;
-  };
-
-  struct Entry {
-    Entry(EngineLoader loader_in, TimePoint now) : loader(std::move(loader_in)), retry(now) {}
-
-    const EngineLoader loader;
-    const ModelHold hold = std::make_shared<const int>(0);
-    ModelStatus status;
-    LoadRetry retry;
-    ModelWaiters waiters;
-    TimePoint used;
-    TimePoint ready_since;
-    bool rests = false;          // loads for those who wait for it alone
-    bool makes_room = false;     // leaves for another model, not for a cap
-    std::optional<Vain> vain;    // the last try
-    bool gave_back = false;      // was ready once: what is refused it now is not refused for ever
-    std::stop_source giving_up;  // of the load that goes on
-    std::string given_up;        // why it was told to
-    std::string refused;         // for want of memory: what was said of it last
-  };
+  using Entry = ServedModel;
 
   Entry* entry_of(std::string_view name) const REQUIRES(mu_) {
     for (const auto& entry : entries_) {
-      if (entry->status.name == name || std::ranges::contains(entry->status.aliases, name))
-        return entry.get();
+      if (entry->has_name(name)) return entry.get();
     }
     return nullptr;
   }
@@ -164,8 +134,10 @@ class EngineRegistry::Impl {
       names.push_back(entry->status.name);
       names.insert(names.end(), entry->status.aliases.begin(), entry->status.aliases.end());
     }
-    return {ErrorCode::kNotFound, "no model '" + std::string(name) + "'" + suggestion(name, names),
-            "model", {}};
+    return {ErrorCode::kNotFound,
+            "no model '" + std::string(name) + "'" + suggestion(name, names),
+            "model",
+            {}};
   }
 
   static Error draining() {
@@ -178,7 +150,9 @@ class EngineRegistry::Impl {
     changed_.notify_all();
   }
 
-  Rooms rooms() const { return options_.ledger != nullptr ? rooms_of(options_.ledger->list()) : Rooms{}; }
+  Rooms rooms() const {
+    return options_.ledger != nullptr ? rooms_of(options_.ledger->list()) : Rooms{};
+  }
 
   void stop() {
     {
@@ -220,7 +194,7 @@ class EngineRegistry::Impl {
 
   // Destroying an engine joins its threads: not under the lock.
   void give_back() {
-    std::vector<std::shared_ptr<TextEngine>> retired;
+    std::vector<RetiredEngine> retired;
     {
       MutexLock lock(mu_);
       retired.swap(retired_);
@@ -228,6 +202,7 @@ class EngineRegistry::Impl {
     }
     if (retired.empty()) return;
     retired.clear();
+    trim_heap();  // others are to have it
     MutexLock lock(mu_);
     gives_back_ = false;
     ++returns_;
@@ -237,7 +212,8 @@ class EngineRegistry::Impl {
   void notice_failures() REQUIRES(mu_) {
     for (const auto& entry : entries_) {
       if (entry->status.engine == nullptr) continue;
-      if (const auto failure = entry->status.engine->failure()) has_failed(*entry, *failure);
+      if (const auto failure = entry->status.engine->failure())
+        retire(entry->fail_for(*failure, clock_.now()));
     }
   }
 
@@ -251,16 +227,9 @@ class EngineRegistry::Impl {
       if (std::ranges::contains(leaving, entry->status.name)) {
         leave(*entry, excess);
       } else if (entry->status.state == ModelState::kLeaving && !entry->makes_room) {
-        stay(*entry);
+        entry->stay();
       }
     }
-  }
-
-  static void stay(Entry& entry) {
-    entry.status.state = ModelState::kReady;
-    entry.status.why.clear();
-    entry.makes_room = false;
-    log::info("model_stays", {{"model", entry.status.name}});
   }
 
   std::vector<MemoryUser> models() const REQUIRES(mu_) {
@@ -269,90 +238,40 @@ class EngineRegistry::Impl {
       const ModelStatus& status = entry->status;
       if (status.state == ModelState::kLoading) users.push_back({status.name, Activity::kLoading});
       if (status.engine == nullptr) continue;
-      users.push_back({status.name, is_idle(*status.engine) ? Activity::kIdle : Activity::kBusy});
+      users.push_back({status.name, entry->is_idle() ? Activity::kIdle : Activity::kBusy});
     }
     return users;
   }
 
   void leave(Entry& entry, const std::string& excess) REQUIRES(mu_) {
-    if (entry.status.state == ModelState::kLoading) return give_up(entry, excess);
-    if (entry.status.state == ModelState::kReady) {
-      log::warning("model_leaving", {{"model", entry.status.name}, {"why", excess}});
-    }
-    entry.status.state = ModelState::kLeaving;
-    entry.status.code = ErrorCode::kExhausted;
-    entry.makes_room = false;
-    entry.status.why = "gives its memory back once its streams have ended: " + excess;
+    if (entry.status.state == ModelState::kLoading)
+      return entry.give_up(excess, rooms(), clock_.now());
+    entry.leave_for_cap(excess);
     // Whoever found the engine may still be about to send it a request: then it is not let go yet.
     // From here on nobody finds it, so the last one who has it is this entry.
-    if (entry.status.engine.use_count() == 1 && is_idle(*entry.status.engine))
-      unload(entry, excess);
-  }
-
-  void give_up(Entry& entry, const std::string& excess) REQUIRES(mu_) {
-    if (!entry.given_up.empty()) return;
-    entry.given_up = excess;
-    entry.giving_up.request_stop();
-    // Now, so that a cap that grows before the load has ended is not missed.
-    entry.retry.left(rooms(), clock_.now());
-  }
-
-  void unload(Entry& entry, const std::string& excess) REQUIRES(mu_) {
-    log::warning("model_unloaded", {{"model", entry.status.name}, {"why", excess}});
+    if (!entry.has_left()) return;
     count_unload(entry, "cap");
-    retire(entry);
-    entry.status.state = ModelState::kUnloaded;
-    entry.status.why = "gave its memory back: " + excess;
-    entry.gave_back = true;
-    // Before it is given back: a cap that grows meanwhile is not missed, and one try is in vain.
-    entry.retry.left(rooms(), clock_.now());
+    retire(entry.unload_for_cap(excess, rooms(), clock_.now()));
   }
 
-  void retire(Entry& entry) REQUIRES(mu_) {
-    if (entry.status.engine != nullptr) retired_.push_back(std::move(entry.status.engine));
-    entry.status.engine.reset();
-  }
-
-  void has_failed(Entry& entry, const Error& why) REQUIRES(mu_) {
-    log::error("model_failed", {{"model", entry.status.name}, {"why", why.message}});
-    retire(entry);
-    entry.status.state = ModelState::kFailed;
-    entry.status.why = why.message;
-    entry.status.code = ErrorCode::kUnavailable;
-    entry.retry.failed(why.code, clock_.now());
+  void retire(RetiredEngine engine) REQUIRES(mu_) {
+    if (engine != nullptr) retired_.push_back(std::move(engine));
   }
 
   // ---- models that rest, and room for those that are asked for
 
-  void become_resting(Entry& entry, std::string why) REQUIRES(mu_) {
-    entry.status.state = ModelState::kResting;
-    entry.status.code = ErrorCode::kUnavailable;
-    entry.status.why = std::move(why);
-    entry.rests = true;
-    entry.makes_room = false;
-    entry.vain.reset();
-  }
-
   void rest(Entry& entry, std::string why, std::string_view reason) REQUIRES(mu_) {
-    log::info("model_rests", {{"model", entry.status.name}, {"why", why}});
     count_unload(entry, reason);
-    retire(entry);
-    become_resting(entry, std::move(why));
+    retire(entry.rest(std::move(why)));
   }
 
   void count_unload(const Entry& entry, std::string_view reason) const {
     if (options_.metrics != nullptr) options_.metrics->count_unload(entry.status.name, reason);
   }
 
-  // Somebody has streams there, is about to send it a request, or reads its status just now.
-  static bool is_busy(const Entry& entry) {
-    return entry.hold.use_count() > 1 || entry.status.engine.use_count() > 1 ||
-           !is_idle(*entry.status.engine);
-  }
-
   void notice_use() REQUIRES(mu_) {
     for (const auto& entry : entries_) {
-      if (entry->status.engine != nullptr && is_busy(*entry)) entry->used = clock_.now();
+      if (entry->status.engine != nullptr && entry->is_busy()) entry->used = clock_.now();
     }
   }
 
@@ -360,7 +279,7 @@ class EngineRegistry::Impl {
     if (!options_.keep_alive) return;
     for (const auto& entry : entries_) {
       if (entry->status.state != ModelState::kReady || entry->status.pinned) continue;
-      if (is_busy(*entry) || clock_.now() - entry->used < *options_.keep_alive) continue;
+      if (entry->is_busy() || clock_.now() - entry->used < *options_.keep_alive) continue;
       rest(*entry, "nobody has used it for " + format_duration(*options_.keep_alive), "idle");
     }
   }
@@ -405,7 +324,7 @@ class EngineRegistry::Impl {
       if (entry->status.engine == nullptr) continue;
       models.push_back({.name = entry->status.name,
                         .pinned = entry->status.pinned,
-                        .busy = is_busy(*entry),
+                        .busy = entry->is_busy(),
                         .used = entry->used,
                         .ready_since = entry->ready_since});
     }
@@ -419,24 +338,20 @@ class EngineRegistry::Impl {
     const std::string why = "made room for '" + wanted->status.name + "'";
     for (const auto& entry : entries_) {
       if (entry->status.state != ModelState::kLeaving) continue;
-      if (entry->makes_room && !is_busy(*entry)) rest(*entry, why, "room");
+      if (entry->makes_room && !entry->is_busy()) rest(*entry, why, "room");
       return;
     }
     const auto name = choose_for_room(loaded(), wanted->waiters.since(), clock_.now());
     if (!name) return;
     Entry& leaving = *entry_of(*name);
-    if (!is_busy(leaving)) return rest(leaving, why, "room");
-    log::info("model_leaving", {{"model", leaving.status.name}, {"for", wanted->status.name}});
-    leaving.status.state = ModelState::kLeaving;
-    leaving.status.code = ErrorCode::kExhausted;
-    leaving.status.why = "makes room for '" + wanted->status.name + "' once its streams have ended";
-    leaving.makes_room = true;
+    if (!leaving.is_busy()) return rest(leaving, why, "room");
+    leaving.leave_for(wanted->status.name);
   }
 
   // Nobody needs room any more.
   void all_stay() REQUIRES(mu_) {
     for (const auto& entry : entries_) {
-      if (entry->makes_room) stay(*entry);
+      if (entry->makes_room) entry->stay();
     }
   }
 
@@ -479,14 +394,12 @@ class EngineRegistry::Impl {
     return nullptr;
   }
 
-  // None while memory is being given back: it is room for the next. While somebody waits for a model,
-  // no other takes its room.
+  // None while memory is being given back: it is room for the next. While somebody waits for a
+  // model, no other takes its room.
   Entry* next_due() const REQUIRES(mu_) {
     if (gives_back_ || !retired_.empty()) return nullptr;
     const Rooms rooms = this->rooms();
-    const auto is_due = [&](const Entry& entry) {
-      return entry.retry.is_due(clock_.now(), rooms);
-    };
+    const auto is_due = [&](const Entry& entry) { return entry.retry.is_due(clock_.now(), rooms); };
     if (Entry* wanted = oldest_wanted()) {
       return lacks_memory(*wanted) && !is_due(*wanted) ? nullptr : wanted;
     }
@@ -496,25 +409,16 @@ class EngineRegistry::Impl {
     return nullptr;
   }
 
-  struct Try {
-    std::stop_source giving_up;
-    std::uint64_t returns;  // as Vain's
-  };
-  Try begin(Entry& entry) {
-    MutexLock lock(mu_);
-    entry.retry.begin();
-    entry.given_up.clear();
-    entry.vain.reset();
-    entry.giving_up = std::stop_source();
-    entry.status.state = ModelState::kLoading;
-    entry.status.progress = 0.0;
-    return {entry.giving_up, returns_};
-  }
-
   void load(Entry& entry, const std::stop_token& stop) {
     const Rooms before = rooms();
-    auto [giving_up, returns] = begin(entry);
-    const std::stop_callback ending(stop, [&source = giving_up] { source.request_stop(); });
+    std::stop_source giving_up;
+    ServedModel::Vain vain{};
+    {
+      MutexLock lock(mu_);
+      giving_up = entry.begin();
+      vain.returns = returns_;
+    }
+    const std::stop_callback ending(stop, [&] { giving_up.request_stop(); });
     bool had_begun = false;
     const auto progress = [&](double share) {
       had_begun = true;
@@ -525,54 +429,17 @@ class EngineRegistry::Impl {
     MutexLock lock(mu_);
     has_changed();
     if (engine && stop.stop_requested()) return retired_.push_back(*std::move(engine));
-    if (engine) return is_ready(entry, *std::move(engine));
-    if (!entry.given_up.empty() && engine.error().code == ErrorCode::kCancelled)
-      return has_given_up(entry);
-    if (is_for_memory(engine.error().code)) {
-      entry.retry.refused(engine.error().code, had_begun, least_of(before, rooms()), clock_.now());
-      entry.vain = Vain{returns, engine.error().code};
-      return is_refused(entry, engine.error());
+    if (engine) {
+      if (options_.metrics != nullptr) options_.metrics->count_load(entry.status.name);
+      return entry.become_ready(*std::move(engine), clock_.now());
     }
-    has_failed(entry, engine.error());
-  }
-
-  void is_ready(Entry& entry, std::unique_ptr<TextEngine> engine) REQUIRES(mu_) {
-    entry.retry.loaded(clock_.now());
-    entry.gave_back = false;
-    entry.rests = false;
-    entry.used = entry.ready_since = clock_.now();
-    entry.refused.clear();
-    if (options_.metrics != nullptr) options_.metrics->count_load(entry.status.name);
-    entry.status.engine = std::move(engine);
-    entry.status.state = ModelState::kReady;
-    entry.status.progress = 1.0;
-    entry.status.why.clear();
-    log::info("model_ready", {{"model", entry.status.name}});
-  }
-
-  void has_given_up(Entry& entry) REQUIRES(mu_) {
-    log::warning("model_gave_up_loading", {{"model", entry.status.name}, {"why", entry.given_up}});
-    entry.status.state = ModelState::kUnloaded;
-    entry.status.code = ErrorCode::kExhausted;
-    entry.status.why = "gave up loading: " + entry.given_up;
-  }
-
-  // Said once, for it is tried again and again; not where others can make room.
-  void is_refused(Entry& entry, const Error& why) REQUIRES(mu_) {
-    entry.status.state = state_of_refused(entry, why.code);
-    const bool rests = entry.status.state == ModelState::kResting;
-    if (!rests && std::exchange(entry.refused, why.message) != why.message) {
-      log::warning("model_waits_for_memory", {{"model", entry.status.name}, {"why", why.message}});
-    }
-    entry.status.code = entry.gave_back ? ErrorCode::kExhausted : why.code;
-    entry.status.why =
-        (entry.gave_back ? "gave its memory back, and gets none: " : "") + why.message;
-  }
-
-  ModelState state_of_refused(const Entry& entry, ErrorCode code) const REQUIRES(mu_) {
-    if (code == ErrorCode::kExhausted && (entry.rests || others_can_make_room(entry)))
-      return ModelState::kResting;
-    return entry.gave_back ? ModelState::kUnloaded : ModelState::kFailed;
+    const Error& why = engine.error();
+    if (entry.was_told_to_give_up() && why.code == ErrorCode::kCancelled)
+      return entry.has_given_up();
+    if (!is_for_memory(why.code)) return retire(entry.fail_for(why, clock_.now()));
+    vain.code = why.code;
+    entry.retry.refused(why.code, had_begun, least_of(before, rooms()), clock_.now());
+    entry.be_refused(why, vain, others_can_make_room(entry));
   }
 
   // A thread's root: whatever a library throws becomes the model's status.
@@ -592,10 +459,10 @@ class EngineRegistry::Impl {
   mutable Mutex mu_;
   CondVar changed_;
   std::vector<std::unique_ptr<Entry>> entries_ GUARDED_BY(mu_);
-  std::vector<std::shared_ptr<TextEngine>> retired_ GUARDED_BY(mu_);  // to be destroyed
-  bool gives_back_ GUARDED_BY(mu_) = false;                           // some are, just now
-  std::uint64_t returns_ GUARDED_BY(mu_) = 0;                         // how often some were
-  bool is_new_ GUARDED_BY(mu_) = false;                               // since the watcher looked
+  std::vector<RetiredEngine> retired_ GUARDED_BY(mu_);  // to be destroyed
+  bool gives_back_ GUARDED_BY(mu_) = false;             // some are, just now
+  std::uint64_t returns_ GUARDED_BY(mu_) = 0;           // how often some were
+  bool is_new_ GUARDED_BY(mu_) = false;                 // since the watcher looked
   bool closed_ GUARDED_BY(mu_) = false;
   std::jthread watcher_;  // these last: they use all of the above
   std::jthread loader_;

@@ -14,16 +14,11 @@
 #include "base/result.h"
 #include "engine/model_status.h"
 #include "engine/model_waiters.h"
-#include "engine/text_engine.h"
+#include "engine/served_model.h"
 #include "obs/metrics.h"
 #include "resource/memory_ledger.h"
 
 namespace gogrid {
-
-// Makes an engine; called on the registry's loading thread. Tells progress only once it has begun
-// to do what costs (slices, weights): a refusal before is cheap to ask for again.
-using EngineLoader =
-    std::function<Result<std::unique_ptr<TextEngine>>(const LoadProgress&, std::stop_token)>;
 
 struct RegistryOptions {
   // Must outlive it; null: nobody leaves, and room is made for nobody.
@@ -43,12 +38,12 @@ struct ModelKeeping {
 
 // Thread-safe. Loads one model at a time, on a thread of its own: those that somebody waits for
 // first, in the order of their first requests, then the others, in the order they were added. A
-// second thread watches the engines meanwhile. An engine whose pipeline fails becomes kFailed and is
-// loaded again after a back-off (LoadRetry); its status says so.
+// second thread watches the engines meanwhile. An engine whose pipeline fails becomes kFailed and
+// is loaded again after a back-off (LoadRetry); its status says so.
 //
 // Where there is no memory for a model that is asked for, others give theirs back, one after the
-// other until there is (choose_for_room): idle ones at once, busy ones after their last stream. They
-// rest then, until they are asked for themselves.
+// other until there is (choose_for_room): idle ones at once, busy ones after their last stream.
+// They rest then, until they are asked for themselves.
 //
 // When a cap of the ledger shrinks below what is held, models leave (choose_leaving): one that
 // loads is told to stop, idle ones go at once, also while another loads or waits for a pause to

@@ -10,7 +10,7 @@ void ModelWaiters::add(TimePoint now, TimePoint latest, std::stop_token gone, Mo
                       .gone = std::move(gone),
                       .calls = std::make_shared<const ModelCalls>(std::move(calls)),
                       .told = {},
-                      .told_at = {}});
+                      .told_at = now});
 }
 
 void ModelWaiters::ready(const ModelHold& hold, DueCalls& due) {
@@ -45,7 +45,7 @@ void ModelWaiters::look(TimePoint now, const Error& why, DueCalls& due) {
 
 void ModelWaiters::tell(Waiter& waiter, TimePoint now, const std::string& why, DueCalls& due) {
   if (waiter.told == why || !waiter.calls->tell) return;
-  if (!waiter.told.empty() && now - waiter.told_at < kTellInterval) return;
+  if (now - waiter.told_at < kTellInterval) return;
   waiter.told = why;
   waiter.told_at = now;
   due.emplace_back([calls = waiter.calls, why] { calls->tell(why); });

@@ -22,7 +22,8 @@ using ModelHold = std::shared_ptr<const void>;
 struct ModelCalls {
   std::function<void(ModelHold hold)> ready;
   std::function<void(const Error& why)> refused;
-  // How far it is, when that has changed; a second apart at least. May be empty.
+  // How far it is, when that has changed; first after a second, for what is refused sooner is
+  // better refused without, and then a second apart at least. May be empty.
   std::function<void(const std::string& why)> tell = {};
 };
 
@@ -54,7 +55,7 @@ class ModelWaiters {
     std::stop_token gone;
     std::shared_ptr<const ModelCalls> calls;
     std::string told;
-    TimePoint told_at;
+    TimePoint told_at;  // or since when it waits
   };
   static void tell(Waiter& waiter, TimePoint now, const std::string& why, DueCalls& due);
 

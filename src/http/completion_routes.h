@@ -40,7 +40,8 @@ class CompletionRoutes {
   struct Job;
 
   // Runs a step of the job on a worker thread.
-  void post(const std::shared_ptr<Job>& job, Status (CompletionRoutes::*step)(const std::shared_ptr<Job>&));
+  void post(const std::shared_ptr<Job>& job,
+            Status (CompletionRoutes::*step)(const std::shared_ptr<Job>&));
   void tell(Job& job, const std::string& why) const;
   // Refuses the job when `step` does or throws.
   static void guarded(Job& job, const std::function<Status()>& step);

@@ -50,9 +50,9 @@ TEST(Serve, TakesModelsAddressAndConfig) {
 }
 
 TEST(Serve, SaysHowSeveralModelsAreKept) {
-  const auto serve = command<ServeCommand>(
-      {"serve", "--library", "--on-demand", "--keep-alive", "5m", "--load-wait", "0", "--pin", "a",
-       "--pin", "b", "--alias", "gpt=a", "--alias", "x/y=b"});
+  const auto serve = command<ServeCommand>({"serve", "--library", "--on-demand", "--keep-alive",
+                                            "5m", "--load-wait", "0", "--pin", "a", "--pin", "b",
+                                            "--alias", "gpt=a", "--alias", "x/y=b"});
   EXPECT_TRUE(serve.keeping.library);
   EXPECT_TRUE(serve.keeping.on_demand);
   EXPECT_EQ(serve.keeping.keep_alive, std::chrono::minutes(5));

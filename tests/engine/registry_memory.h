@@ -37,13 +37,17 @@ class RegistryMemory : public ::testing::Test {
     options.plan.stages[0].memory.weights = planned;
     options.ledger = &ledger_;
     options.governor = &governor_;
-    add(name, [this, options](const LoadProgress& progress, std::stop_token stop) {
-      return TinyEngine::load(options, factory_, clock_, progress, stop);
-    }, keeping);
+    add(
+        name,
+        [this, options](const LoadProgress& progress, std::stop_token stop) {
+          return TinyEngine::load(options, factory_, clock_, progress, stop);
+        },
+        keeping);
   }
   void add(const std::string& name, const EngineLoader& loader, ModelKeeping keeping = {}) {
     ASSERT_TRUE(registry_.add(
-        name, [this, loader](const LoadProgress& progress, const std::stop_token& stop) {
+        name,
+        [this, loader](const LoadProgress& progress, const std::stop_token& stop) {
           ++loads_;
           return loader(progress, stop);
         },

@@ -58,26 +58,25 @@ class RegistryRoom : public RegistryMemory {
   std::shared_ptr<Answer> want(const std::string& name, Duration limit = 1min,
                                std::stop_token gone = {}) {
     auto answer = std::make_shared<Answer>();
-    auto hold = registry_.want(
-        name, clock_.now() + limit, std::move(gone),
-        {.ready =
-             [answer](ModelHold there) {
-               MutexLock lock(answer->mu);
-               answer->hold = std::move(there);
-               answer->ready = true;
-               ++answer->calls;
-             },
-         .refused =
-             [answer](const Error& why) {
-               MutexLock lock(answer->mu);
-               answer->refusal = why;
-               ++answer->calls;
-             },
-         .tell =
-             [answer](const std::string& why) {
-               MutexLock lock(answer->mu);
-               answer->told.push_back(why);
-             }});
+    auto hold = registry_.want(name, clock_.now() + limit, std::move(gone),
+                               {.ready =
+                                    [answer](ModelHold there) {
+                                      MutexLock lock(answer->mu);
+                                      answer->hold = std::move(there);
+                                      answer->ready = true;
+                                      ++answer->calls;
+                                    },
+                                .refused =
+                                    [answer](const Error& why) {
+                                      MutexLock lock(answer->mu);
+                                      answer->refusal = why;
+                                      ++answer->calls;
+                                    },
+                                .tell =
+                                    [answer](const std::string& why) {
+                                      MutexLock lock(answer->mu);
+                                      answer->told.push_back(why);
+                                    }});
     MutexLock lock(answer->mu);
     if (!hold) answer->refusal = hold.error();
     if (hold && *hold) answer->hold = **hold;
