@@ -143,8 +143,8 @@ class ManyModels(unittest.TestCase):
         self.assertEqual(faults, [])
         self.assertGreater(min(counts.values()), 0)
         self.assertGreater(loads, 10)
-        # Of what it had with models in memory: what an allocator keeps is no leak, what grows with each load is.
-        self.assertLess(abs(after - before), 0.02 * most[0])
+        # Of what it had with models in memory. Less is no fault: an allocator keeps more after one moment than after another.
+        self.assertLess(after - before, 0.02 * most[0])
 
     def test_a_stream_that_waits_says_how_far_its_model_is(self):
         self.server = self.serve("--alias", "gpt-4o-mini=story-q8_0", "--pin", self.models[1])
