@@ -9,11 +9,14 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/files.h"
 #include "model/gguf_encoder.h"
+#include "model/row_quantizer.h"
 #include "model/split_file.h"
+#include "model/stage_types.h"
 
 namespace gogrid {
 namespace {
@@ -22,9 +25,13 @@ namespace {
 // token ids below the vocabulary's size, and quantized rows of one are no smaller on disk.
 constexpr std::uint64_t kVocabularyStub = 32;
 constexpr Bytes kCopyStep = 8 * kMiB;
+// Weights that are quantized at once: 16 MiB of floats, and what is made of them.
+constexpr Bytes kQuantizeStep = 4 * 1024 * 1024;
 // File systems share blocks of this size between files, at equal offsets inside a block.
 constexpr Bytes kBlock = 4096;
 constexpr std::string_view kPaddingKey = "gogrid.padding";
+constexpr std::string_view kTypeOfFileKey = "general.file_type";
+constexpr std::string_view kQuantizationKey = "general.quantization_version";
 
 // Tensors with one row per token. Every range but the last keeps a stub of each, since an
 // architecture may demand any of them.
@@ -39,7 +46,8 @@ struct SliceTensor {
   std::string name;
   std::array<std::uint64_t, 4> shape{};
   Bytes size = 0;
-  Bytes offset = 0;  // from the start of the data section
+  Bytes offset = 0;                        // from the start of the data section
+  std::optional<WeightType> becomes = {};  // empty: copied as it is
 };
 
 // "blk.12.attn_q.weight" is of layer 12, and its rest ".attn_q.weight".
@@ -60,9 +68,17 @@ std::optional<LayerName> parse_layer_name(std::string_view name) {
   return parsed;
 }
 
+// Of all its rows; not larger than the tensor.
+Bytes size_as(const GgufTensor& tensor, const WeightType& type) {
+  const Bytes rows = tensor.shape[1] * tensor.shape[2] * tensor.shape[3];
+  return rows * ggml_row_size(static_cast<ggml_type>(type.type),
+                              static_cast<std::int64_t>(tensor.shape[0]));
+}
+
 class Slicer {
  public:
-  Slicer(const GgufFile& source, LayerRange range) : source_(source), range_(range) {}
+  Slicer(const GgufFile& source, LayerRange range, const std::optional<WeightType>& type)
+      : source_(source), range_(range), type_(type) {}
 
   Status plan();
   Bytes file_size() const;
@@ -92,9 +108,13 @@ class Slicer {
   Bytes wanted_place_in_block() const;
   Status copy_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& done,
                      const Progress& progress) const;
+  Status quantize_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& done,
+                         const Progress& progress) const;
+  Status report(Bytes done, const Progress& progress) const;
 
   const GgufFile& source_;
   const LayerRange range_;
+  const std::optional<WeightType> type_;
   std::string_view arch_;
   std::uint32_t n_layers_ = 0;
   std::vector<SliceTensor> tensors_;
@@ -159,6 +179,9 @@ Status Slicer::add_tensor(const GgufTensor& tensor, std::string name) {
     }
     slice.size = tensor.size / tensor.shape[wide] * kVocabularyStub;
     slice.shape[wide] = kVocabularyStub;
+  } else if (type_) {
+    slice.becomes = type_in_slice(tensor, *type_);
+    if (slice.becomes) slice.size = size_as(tensor, *slice.becomes);
   }
   tensors_.push_back(std::move(slice));
   return {};
@@ -211,6 +234,8 @@ void Slicer::add_array(std::string_view key, const GgufValue& value, const GgufA
 void Slicer::add_key(std::string_view key, const GgufValue& value) {
   if (key.starts_with("split.") || key.starts_with("gogrid.")) return;
   if (key == arch_key("block_count")) return;
+  // The mix that the model's own weights are of, and how they are packed.
+  if (type_ && (key == kTypeOfFileKey || key == kQuantizationKey)) return;
   if (!is_last() && (key.starts_with("tokenizer.") || key == arch_key("vocab_size"))) return;
   ++n_keys_;
   if (const auto* array = std::get_if<GgufArray>(&value.value)) {
@@ -245,6 +270,10 @@ void Slicer::add_own_keys() {
   add("gogrid.slice.first_layer", range_.first);
   add("gogrid.slice.last_layer", range_.last);
   add("gogrid.slice.model_layers", n_layers_);
+  if (!type_) return;
+  add(kQuantizationKey, GGML_QNT_VERSION);
+  keys_.key_text("gogrid.slice.type", type_->name);
+  ++n_keys_;
 }
 
 // --- the file
@@ -257,7 +286,7 @@ std::string Slicer::header(std::uint64_t padding) const {
   out.key_array(kPaddingKey, GgufType::kU8, padding, zeros);
   for (const SliceTensor& tensor : tensors_) {
     out.tensor(tensor.name, std::span(tensor.shape).first(tensor.source->n_dims),
-               tensor.source->type, tensor.offset);
+               tensor.becomes ? tensor.becomes->type : tensor.source->type, tensor.offset);
   }
   return out.buffer();
 }
@@ -266,8 +295,10 @@ std::string Slicer::header(std::uint64_t padding) const {
 Bytes Slicer::wanted_place_in_block() const {
   std::map<Bytes, Bytes> bytes_by_place;
   for (const SliceTensor& tensor : tensors_) {
+    if (tensor.becomes) continue;  // other bytes
     bytes_by_place[(tensor.source->offset - tensor.offset) % kBlock] += tensor.size;
   }
+  if (bytes_by_place.empty()) return 0;
   return std::ranges::max_element(bytes_by_place, {},
                                   [](const auto& entry) { return entry.second; })
       ->first;
@@ -290,9 +321,34 @@ Status Slicer::copy_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& d
             : file.copy_from(source_.descriptor(), tensor.source->offset + at, step));
     at += step;
     done += step;
-    if (progress && !progress(done, data_size_)) {
-      return refuse(ErrorCode::kCancelled, std::format("slice {}: cancelled", to_string(range_)));
+    GOGRID_RETURN_IF_ERROR(report(done, progress));
+  }
+  return {};
+}
+
+Status Slicer::report(Bytes done, const Progress& progress) const {
+  if (!progress || progress(done, data_size_)) return {};
+  return refuse(ErrorCode::kCancelled, std::format("slice {}: cancelled", to_string(range_)));
+}
+
+Status Slicer::quantize_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& done,
+                               const Progress& progress) const {
+  const std::span<const std::byte> source = source_.data(*tensor.source);
+  const std::uint64_t row_length = tensor.shape[0];
+  const Bytes row = ggml_row_size(static_cast<ggml_type>(tensor.source->type),
+                                  static_cast<std::int64_t>(row_length));
+  const Bytes step = std::max<Bytes>(1, kQuantizeStep / row_length) * row;
+  for (Bytes at = 0; at < source.size(); at += step) {
+    const WeightRows rows{source.subspan(at, std::min(step, source.size() - at)),
+                          tensor.source->type, row_length};
+    const auto made = quantize_rows(rows, *tensor.becomes, std::thread::hardware_concurrency());
+    if (!made) {
+      return refuse(made.error().code,
+                    std::format("{}: {}", tensor.source->name, made.error().message));
     }
+    GOGRID_RETURN_IF_ERROR(file.write(*made));
+    done += made->size();
+    GOGRID_RETURN_IF_ERROR(report(done, progress));
   }
   return {};
 }
@@ -314,26 +370,26 @@ Status Slicer::write(const std::filesystem::path& target, const Progress& progre
   Bytes done = 0;
   for (const SliceTensor& tensor : tensors_) {
     GOGRID_RETURN_IF_ERROR(fill_to(data_offset + tensor.offset));
-    GOGRID_RETURN_IF_ERROR(copy_tensor(file, tensor, done, progress));
+    GOGRID_RETURN_IF_ERROR(tensor.becomes ? quantize_tensor(file, tensor, done, progress)
+                                          : copy_tensor(file, tensor, done, progress));
   }
   GOGRID_RETURN_IF_ERROR(fill_to(data_offset + data_size_));
-  if (progress && !progress(data_size_, data_size_)) {
-    return refuse(ErrorCode::kCancelled, std::format("slice {}: cancelled", to_string(range_)));
-  }
+  GOGRID_RETURN_IF_ERROR(report(data_size_, progress));
   return file.commit();
 }
 
 }  // namespace
 
 Status write_slice(const GgufFile& source, LayerRange range, const std::filesystem::path& target,
-                   const Progress& progress) {
-  Slicer slicer(source, range);
+                   const Progress& progress, const std::optional<WeightType>& type) {
+  Slicer slicer(source, range, type);
   GOGRID_RETURN_IF_ERROR(slicer.plan());
   return slicer.write(target, progress);
 }
 
-Result<Bytes> slice_size(const GgufFile& source, LayerRange range) {
-  Slicer slicer(source, range);
+Result<Bytes> slice_size(const GgufFile& source, LayerRange range,
+                         const std::optional<WeightType>& type) {
+  Slicer slicer(source, range, type);
   GOGRID_RETURN_IF_ERROR(slicer.plan());
   return slicer.file_size();
 }

@@ -108,11 +108,6 @@ constexpr auto kKept = std::to_array<std::string_view>(
     {"_norm.weight", "ffn_gate_inp", "altup", "laurel", "per_layer_model_proj", "position_embd",
      "token_types", "ssm_conv1d", "shortconv.conv", "time_mix_", "attn_rel_b"});
 
-bool is_quantized(const GgufTensor& tensor) {
-  if (tensor.n_dims < 2 || !tensor.name.ends_with("weight")) return false;
-  return std::ranges::none_of(kKept, [&](auto part) { return tensor.name.contains(part); });
-}
-
 Part part_of(std::string_view name) {
   if (name.contains("attn_v.weight")) return kValues;
   if (name.contains("ffn_down")) return kDown;
@@ -183,15 +178,14 @@ std::string_view Resizer::wanted_type(const GgufTensor& tensor) const {
 // At most the 63 bits that the reader allows, but for a type that is larger than what is there: the
 // sum below is bounded.
 Bytes Resizer::size_of(const GgufTensor& tensor) const {
-  if (!is_quantized(tensor)) return tensor.size;
+  if (!is_quantized_weight(tensor)) return tensor.size;
   std::string_view name = wanted_type(tensor);
   const auto fits = [&](std::string_view type) {
     const auto found = find_tensor_type(type);
     return found && tensor.shape[0] % found->block == 0;
   };
   if (!fits(name)) {
-    const auto* fallback = std::ranges::find(kFallbacks, name, &Fallback::type);
-    if (fallback != kFallbacks.end()) name = fallback->instead;
+    if (const std::string_view other = type_for_odd_rows(name); !other.empty()) name = other;
   }
   if (!fits(name)) name = "f16";
   const auto type = find_tensor_type(name);
@@ -206,7 +200,7 @@ Bytes Resizer::size_of(const GgufTensor& tensor) const {
 QuantizedModel Resizer::resize() const {
   QuantizedModel model{
       .type = mix_.name, .bytes = file_.data_offset(), .loss = {}, .profile = profile_};
-  if (mix_.loss) model.loss = {*mix_.loss, kLossModel, kLossSource};
+  model.loss = published_loss(mix_.name);
   ModelProfile& profile = model.profile;
   std::ranges::fill(profile.layer_weights, 0);
   profile.other_bytes = 0;
@@ -233,6 +227,22 @@ QuantizedModel Resizer::resize() const {
 }
 
 }  // namespace
+
+bool is_quantized_weight(const GgufTensor& tensor) {
+  if (tensor.n_dims < 2 || !tensor.name.ends_with("weight")) return false;
+  return std::ranges::none_of(kKept, [&](auto part) { return tensor.name.contains(part); });
+}
+
+std::string_view type_for_odd_rows(std::string_view type) {
+  const auto* found = std::ranges::find(kFallbacks, type, &Fallback::type);
+  return found == kFallbacks.end() ? std::string_view() : found->instead;
+}
+
+std::optional<PublishedLoss> published_loss(std::string_view mix) {
+  const auto* found = std::ranges::find(kMixes, mix, &Mix::name);
+  if (found == kMixes.end() || !found->loss) return std::nullopt;
+  return PublishedLoss{*found->loss, kLossModel, kLossSource};
+}
 
 std::vector<QuantizedModel> smaller_quantizations(const GgufFile& file,
                                                   const ModelProfile& profile) {

@@ -33,4 +33,13 @@ struct QuantizedModel {
 std::vector<QuantizedModel> smaller_quantizations(const GgufFile& file,
                                                   const ModelProfile& profile);
 
+// What libllama's quantizer does with one tensor, whatever the mix: matrices of weights get another
+// type, but for those that are small, and dear when they are wrong (norms, routers, convolutions).
+bool is_quantized_weight(const GgufTensor& tensor);
+// The type that takes a type's place where rows are no multiple of its block: "q4_K" -> "q5_0".
+// Empty: none does.
+std::string_view type_for_odd_rows(std::string_view type);
+// Of a mix, by its name: "q4_k_s".
+std::optional<PublishedLoss> published_loss(std::string_view mix);
+
 }  // namespace gogrid

@@ -28,10 +28,12 @@ bool is_digest(std::string_view text) {
          text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-std::string name_of(std::string_view source_digest, LayerRange range) {
+std::string name_of(std::string_view source_digest, LayerRange range,
+                    const std::optional<WeightType>& type) {
   Sha256 hash;
   hash.update(std::format("gogrid slice {} of {} layers {}", kSliceFormatVersion, source_digest,
                           to_string(range)));
+  if (type) hash.update(std::format(" as {}", type->name));
   return hash.finish() + std::string(kExtension);
 }
 
@@ -52,14 +54,15 @@ void mark_used(int fd) {
 }
 
 // Whether the file is the whole slice that its name promises.
-Status check_slice(const fs::path& path, LayerRange range) {
+Status check_slice(const fs::path& path, LayerRange range, const std::optional<WeightType>& type) {
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
   if (file.unsigned_of("gogrid.slice.version") != kSliceFormatVersion ||
       file.unsigned_of("gogrid.slice.first_layer") != range.first ||
-      file.unsigned_of("gogrid.slice.last_layer") != range.last) {
+      file.unsigned_of("gogrid.slice.last_layer") != range.last ||
+      file.string_of("gogrid.slice.type").value_or("") != (type ? type->name : "")) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[slice_cache] {}: expected the slice of layers {}", path.string(),
-                            to_string(range)));
+                std::format("[slice_cache] {}: expected the slice of layers {}{}", path.string(),
+                            to_string(range), type ? std::format(" as {}", type->name) : ""));
   }
   return {};
 }
@@ -106,15 +109,15 @@ SliceCache::SliceCache(fs::path folder, Bytes capacity)
     : folder_(std::move(folder)), capacity_(capacity) {}
 
 // An existing slice, checked and locked; kNotFound when there is none.
-Result<std::shared_ptr<const SliceCache::Hold>> SliceCache::take(const fs::path& path,
-                                                                 LayerRange range) const {
+Result<std::shared_ptr<const SliceCache::Hold>> SliceCache::take(
+    const fs::path& path, LayerRange range, const std::optional<WeightType>& type) const {
   while (true) {
     GOGRID_ASSIGN_OR_RETURN(FileDescriptor file, open_regular(path));
     if (!lock(file.get(), LOCK_SH)) return file_error("lock", path, errno);
     struct stat info{};
     if (::fstat(file.get(), &info) != 0) return file_error("look at", path, errno);
     if (info.st_nlink == 0) continue;  // evicted between our open and our lock
-    GOGRID_RETURN_IF_ERROR(check_slice(path, range));
+    GOGRID_RETURN_IF_ERROR(check_slice(path, range, type));
     mark_used(file.get());
     return std::make_shared<const Hold>(path, std::move(file));
   }
@@ -142,22 +145,21 @@ Status SliceCache::make_room(Bytes needed) const {
                           format_bytes(needed), format_bytes(total), format_bytes(capacity_)));
 }
 
-Result<std::shared_ptr<const SliceCache::Hold>> SliceCache::get(const GgufFile& source,
-                                                                std::string_view source_digest,
-                                                                LayerRange range,
-                                                                const Progress& progress) const {
+Result<std::shared_ptr<const SliceCache::Hold>> SliceCache::get(
+    const GgufFile& source, std::string_view source_digest, LayerRange range,
+    const Progress& progress, const std::optional<WeightType>& type) const {
   if (!is_digest(source_digest)) {
     return fail(ErrorCode::kInvalidArgument,
                 "[slice_cache] expected a SHA-256 digest: " + std::string(source_digest));
   }
-  const fs::path path = folder_ / name_of(source_digest, range);
-  if (auto ready = take(path, range)) return ready;
+  const fs::path path = folder_ / name_of(source_digest, range, type);
+  if (auto ready = take(path, range, type)) return ready;
 
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) return file_error("create", folder_, error.value());
   GOGRID_ASSIGN_OR_RETURN(const FileLock alone, FileLock::acquire(folder_ / ".lock"));
-  auto again = take(path, range);
+  auto again = take(path, range, type);
   if (again || again.error().code == ErrorCode::kIo) return again;
   if (again.error().code != ErrorCode::kNotFound) {
     log::warning("slice_damaged",
@@ -165,10 +167,17 @@ Result<std::shared_ptr<const SliceCache::Hold>> SliceCache::get(const GgufFile& 
     ::unlink(path.c_str());
   }
   GOGRID_RETURN_IF_ERROR(remove_stale_temporaries(folder_));
-  GOGRID_ASSIGN_OR_RETURN(const Bytes needed, slice_size(source, range));
+  GOGRID_ASSIGN_OR_RETURN(const Bytes needed, slice_size(source, range, type));
   GOGRID_RETURN_IF_ERROR(make_room(needed));
-  GOGRID_RETURN_IF_ERROR(write_slice(source, range, path, progress));
-  return take(path, range);
+  GOGRID_RETURN_IF_ERROR(write_slice(source, range, path, progress, type));
+  return take(path, range, type);
+}
+
+void SliceCache::forget(std::shared_ptr<const Hold> hold) {
+  if (hold == nullptr) return;
+  const fs::path path = hold->path();
+  hold.reset();
+  evict(path);
 }
 
 }  // namespace gogrid

@@ -159,6 +159,64 @@ TEST_F(GgufSlicer, SaysWhatItWasCutFrom) {
   EXPECT_EQ(middle.unsigned_of("gogrid.slice.model_layers"), 4U);
 }
 
+// Two layers with matrices of 64 columns.
+GgufBuilder two_layers_of_matrices() {
+  GgufBuilder builder;
+  builder.key_text("general.architecture", "toy").key_u32("toy.block_count", 2);
+  builder.key_u32("general.file_type", 1).key_u32("general.quantization_version", 99);
+  builder.floats("token_embd.weight", {64, 64}, 1000);
+  for (int layer = 0; layer < 2; ++layer) {
+    const std::string name = "blk." + std::to_string(layer);
+    builder.floats(name + ".attn_q.weight", {64, 4}).floats(name + ".attn_norm.weight", {64}, 3);
+  }
+  return builder.floats("output.weight", {64, 64}, 2000);
+}
+
+TEST_F(GgufSlicer, MakesTheMatricesOfASliceSmallerWhereItIsToldTo) {
+  const GgufFile whole = source(two_layers_of_matrices().build());
+  const WeightType type = *find_weight_type("q8_0");
+  ASSERT_TRUE(write_slice(whole, {0, 1}, folder_ / "slice.gguf", {}, type));
+  const GgufFile first = *GgufFile::open(folder_ / "slice.gguf");
+  EXPECT_EQ(first.string_of("gogrid.slice.type"), "q8_0");
+  EXPECT_EQ(first.find("general.file_type"), nullptr);  // of other weights
+  EXPECT_EQ(first.unsigned_of("general.quantization_version"), 2U);
+  EXPECT_EQ(first.tensor("blk.0.attn_q.weight")->type_name, "q8_0");
+  EXPECT_EQ(first_float(first, "blk.0.attn_norm.weight"), 3.0F);
+  // What nobody computes with is as it was.
+  EXPECT_EQ(first_float(first, "token_embd.weight"), 1000.0F);
+  ASSERT_TRUE(write_slice(whole, {1, 2}, folder_ / "slice.gguf", {}, type));
+  const GgufFile last = *GgufFile::open(folder_ / "slice.gguf");
+  EXPECT_EQ(last.tensor("output.weight")->type_name, "q8_0");
+  EXPECT_EQ(slice(whole, {0, 1}).find("gogrid.slice.type"), nullptr);
+}
+
+TEST_F(GgufSlicer, NamesTheTensorWhoseWeightsAreNoNumbers) {
+  GgufBuilder builder = two_layers_of_matrices();
+  std::string nan(64 * 4, '\xFF');
+  builder.tensor({"blk.1.ffn_up.weight", {64, 1}, GgufBuilder::kTensorF32, nan, {}, {}});
+  const GgufFile whole = source(builder.build());
+  EXPECT_TRUE(write_slice(whole, {1, 2}, folder_ / "slice.gguf"));
+  std::filesystem::remove(folder_ / "slice.gguf");
+  const Status written =
+      write_slice(whole, {1, 2}, folder_ / "slice.gguf", {}, *find_weight_type("q8_0"));
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(written.error().message, HasSubstr("blk.1.ffn_up.weight"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "slice.gguf"));
+}
+
+TEST_F(GgufSlicer, ThatIsToldToStopWhileItQuantizesLeavesNothing) {
+  const GgufFile whole = source(two_layers_of_matrices().build());
+  int asked = 0;
+  const Status written = write_slice(
+      whole, {1, 2}, folder_ / "slice.gguf", [&](Bytes, Bytes) { return ++asked < 2; },
+      *find_weight_type("q8_0"));
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, ErrorCode::kCancelled);
+  std::filesystem::remove(folder_ / "source.gguf");
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
+}
+
 TEST_F(GgufSlicer, GivesTheSameBytesEveryTime) {
   const GgufFile whole = source(four_layers().build());
   slice(whole, {1, 4});

@@ -75,6 +75,46 @@ TEST_F(SliceCacheTest, MakesASliceOnceAndThenHasIt) {
   EXPECT_EQ(steps, 0) << "nothing was written again";
 }
 
+TEST_F(SliceCacheTest, KeepsASliceInASmallerTypeBesideTheOneAsItIs) {
+  const SliceCache cache(folder_ / "slices", 0);
+  GgufBuilder builder;
+  builder.key_text("general.architecture", "toy").key_u32("toy.block_count", 2);
+  builder.floats("token_embd.weight", {32, 64});
+  builder.floats("blk.0.w.weight", {32, 64}).floats("blk.1.w.weight", {32, 64});
+  ASSERT_TRUE(write_file(folder_ / "matrices.gguf", builder.build()));
+  const GgufFile source = *GgufFile::open(folder_ / "matrices.gguf");
+  const WeightType eight = *find_weight_type("q8_0");
+  const WeightType four = *find_weight_type("q4_0");
+  int steps = 0;
+  const auto count = [&](Bytes, Bytes) { return ++steps > 0; };
+  const auto own = cache.get(source, kDigest, {0, 1}, count);
+  const auto smaller = cache.get(source, kDigest, {0, 1}, count, eight);
+  const auto smallest = cache.get(source, kDigest, {0, 1}, count, four);
+  ASSERT_TRUE(own && smaller && smallest);
+  EXPECT_EQ(slices().size(), 3U);
+  EXPECT_EQ(fs::file_size((*smaller)->path()), *slice_size(source, {0, 1}, eight));
+  EXPECT_LT(fs::file_size((*smallest)->path()), fs::file_size((*smaller)->path()));
+  steps = 0;
+  EXPECT_EQ((*cache.get(source, kDigest, {0, 1}, count, eight))->path(), (*smaller)->path());
+  EXPECT_EQ(steps, 0) << "nothing was quantized again";
+  // Under the name of another type it is not what it promises, and is made again.
+  const fs::path taken = (*smaller)->path();
+  fs::copy_file((*smallest)->path(), taken, fs::copy_options::overwrite_existing);
+  ASSERT_TRUE(cache.get(source, kDigest, {0, 1}, count, eight));
+  EXPECT_EQ(GgufFile::open(taken)->tensor("blk.0.w.weight")->type_name, "q8_0");
+}
+
+TEST_F(SliceCacheTest, ForgetsASliceUnlessSomebodyElseHasIt) {
+  const SliceCache cache(folder_ / "slices", 0);
+  auto mine = *get(cache, 1);
+  auto other = *get(cache, 1);
+  SliceCache::forget(std::move(mine));
+  EXPECT_EQ(slices().size(), 1U);
+  SliceCache::forget(std::move(other));
+  EXPECT_TRUE(slices().empty());
+  SliceCache::forget(nullptr);
+}
+
 TEST_F(SliceCacheTest, KeepsOneFilePerSourceAndRange) {
   const SliceCache cache(folder_ / "slices", 0);
   ASSERT_TRUE(cache.get(*source_, kDigest, {0, 1}));
