@@ -37,6 +37,12 @@ Json json_of(const FittingType& type) {
   return {{"type", type.type}, {"bytes", type.bytes}, {"loss", json_of(type.loss)}};
 }
 
+Json json_of(const SmallerStage& stage) {
+  return {{"device", stage.device},
+          {"layers", {stage.layers.first, stage.layers.last}},
+          {"type", stage.type.name}};
+}
+
 }  // namespace
 
 std::string compatibility_json(const CompatibilityReport& report) {
@@ -49,6 +55,9 @@ std::string compatibility_json(const CompatibilityReport& report) {
   for (const SetVerdict& verdict : report.verdicts) json["verdicts"].push_back(json_of(verdict));
   json["would_fit"] = Json::array();
   for (const FittingType& type : report.would_fit) json["would_fit"].push_back(json_of(type));
+  json["smaller_stages"] = Json::array();
+  for (const SmallerStage& stage : report.smaller_stages)
+    json["smaller_stages"].push_back(json_of(stage));
   json["cannot_run_why"] = report.never ? Json(report.never->message) : Json();
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

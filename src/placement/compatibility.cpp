@@ -79,6 +79,7 @@ class Judge {
   void tell_memory(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const;
   void tell_limits(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const;
   void tell_disk(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const;
+  void tell_smaller_stages(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const;
   void tell_others(const DeviceSet& set, SetVerdict& verdict) const;
   void tell_speed(const DeviceSet& set, SetVerdict& verdict) const;
 
@@ -148,6 +149,13 @@ void Judge::tell_limits(std::span<const DeviceBudget> budgets, SetVerdict& verdi
                                      : "no context fits");
 }
 
+void Judge::tell_smaller_stages(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const {
+  if (!verdict.fits || !question_.plan.quantize.allow) return;
+  const auto plan = plan_stages(profile_, budgets, question_.plan);
+  if (plan && has_smaller_stages(*plan))
+    verdict.why.push_back("fits with smaller types only: " + smaller_stages_text(*plan));
+}
+
 // Stages of a cut model load slices of the file, which are written first.
 void Judge::tell_disk(std::span<const DeviceBudget> budgets, SetVerdict& verdict) const {
   if (!verdict.fits || !question_.disk || !must_be_cut(budgets)) return;
@@ -194,6 +202,7 @@ SetVerdict Judge::judge(const DeviceSet& set) const {
   for (const DeviceBudget& device : budgets) verdict.devices.push_back(device.id);
   tell_memory(budgets, verdict);
   tell_limits(budgets, verdict);
+  tell_smaller_stages(budgets, verdict);
   tell_disk(budgets, verdict);
   tell_others(set, verdict);
   tell_speed(set, verdict);
@@ -214,9 +223,11 @@ Error never_here(const ModelProfile& profile, const DeviceSet& devices,
 std::vector<FittingType> fitting_types(std::span<const QuantizedModel> smaller,
                                        std::span<const DeviceBudget> devices,
                                        const PlanQuestion& question) {
+  PlanQuestion whole = question;  // smaller types of stages are another way
+  whole.smaller = nullptr;
   std::vector<FittingType> types;
   for (const QuantizedModel& model : smaller) {
-    if (!fits(model.profile, devices, question)) continue;
+    if (!fits(model.profile, devices, whole)) continue;
     types.push_back({std::string(model.type), model.bytes, model.loss});
   }
   return types;
@@ -226,6 +237,11 @@ std::string would_fit_text(std::span<const FittingType> types) {
   if (types.empty()) return {};
   return std::format("; as {} ({}) it would fit", types.front().type,
                      format_bytes(types.front().bytes));
+}
+
+std::string smaller_stages_hint(const std::optional<Plan>& plan) {
+  if (!plan) return {};
+  return "; with --quantize-stages allow it would: " + smaller_stages_text(*plan);
 }
 
 CompatibilityReport check_compatibility(const ModelProfile& profile,
@@ -244,7 +260,13 @@ CompatibilityReport check_compatibility(const ModelProfile& profile,
   const DeviceSet whole = largest_of(worth);
   report.would_fit = fitting_types(smaller, budgets_of(whole), question.plan);
   report.never = never_here(profile, whole, report, question.plan);
-  report.never->message += would_fit_text(report.would_fit);
+  const auto smaller_stages = plan_with_smaller_stages(profile, budgets_of(whole), question.plan);
+  if (smaller_stages) {
+    for (const PlannedStage& stage : smaller_stages->stages) {
+      if (stage.type) report.smaller_stages.push_back({stage.device, stage.layers, *stage.type});
+    }
+  }
+  report.never->message += would_fit_text(report.would_fit) + smaller_stages_hint(smaller_stages);
   return report;
 }
 

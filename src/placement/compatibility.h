@@ -47,13 +47,23 @@ struct FittingType {
   std::optional<PublishedLoss> loss = {};
 };
 
+// A stage whose layers would be in a smaller type.
+struct SmallerStage {
+  std::string device = {};
+  LayerRange layers = {};
+  WeightType type = {};
+};
+
 struct CompatibilityReport {
   std::string model = {};
   std::uint32_t context = 0;  // that was asked for
   std::uint32_t parallel = 0;
   std::vector<SetVerdict> verdicts = {};
   std::vector<FittingType> would_fit = {};  // where it does not fit as it is; the largest first
-  std::optional<Error> never = {};          // why it can never run here: what is short, what lacks
+  // Where it does not fit as it is, and smaller types of stages are not allowed: those with which
+  // it would fit, on all the devices.
+  std::vector<SmallerStage> smaller_stages = {};
+  std::optional<Error> never = {};  // why it can never run here: what is short, what lacks
 
   bool runs() const { return !never; }
 };
@@ -75,5 +85,7 @@ std::vector<FittingType> fitting_types(std::span<const QuantizedModel> smaller,
                                        const PlanQuestion& question);
 // "; as q4_k_m (1.2 GiB) it would fit": the largest of them, for an error's text; empty: none.
 std::string would_fit_text(std::span<const FittingType> types);
+// "; with --quantize-stages allow it would: layers 18-30 on cpu-b as q4_K"; empty without a plan.
+std::string smaller_stages_hint(const std::optional<Plan>& plan);
 
 }  // namespace gogrid

@@ -14,6 +14,7 @@ namespace gogrid {
 struct PlacedRange {
   const DeviceBudget* device = nullptr;
   LayerRange layers;
+  const SmallerLayers* as = nullptr;  // null: the model's own weights
 };
 
 // t(rows) = w + c * rows of one decode step, in milliseconds. Never zero, so that rates are finite.

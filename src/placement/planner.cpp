@@ -51,17 +51,40 @@ std::string describe(std::span<const PlacedRange> stages) {
   for (const PlacedRange& stage : stages) {
     text += std::format("{}{} on {}", text.empty() ? "layers " : ", ", to_string(stage.layers),
                         stage.device->id);
+    if (stage.as != nullptr) text += std::format(" as {}", stage.as->type.name);
   }
   return text;
 }
 
-StageMemory memory_of(const ModelProfile& profile, LayerRange layers,
-                      const PlanQuestion& question) {
-  return estimate_memory(profile, {.layers = layers,
-                                   .context = question.context,
-                                   .parallel = question.parallel,
-                                   .max_step_rows = question.max_step_rows,
-                                   .flash_attention = question.flash_attention});
+StageMemory memory_of(const ModelProfile& profile, LayerRange layers, const PlanQuestion& question,
+                      const SmallerLayers* as = nullptr) {
+  return estimate_memory(as == nullptr ? profile : as->profile,
+                         {.layers = layers,
+                          .context = question.context,
+                          .parallel = question.parallel,
+                          .max_step_rows = question.max_step_rows,
+                          .flash_attention = question.flash_attention});
+}
+
+// Of what it computes with.
+Bytes weights_of(const ModelProfile& profile, LayerRange layers) {
+  Bytes sum = layers.last == profile.n_layers ? profile.head_bytes : 0;
+  for (std::uint32_t i = layers.first; i < layers.last; ++i) {
+    sum = checked_add(sum, profile.layer_weights[i]).value_or(UINT64_MAX);
+  }
+  return sum;
+}
+
+double expected_loss(const ModelProfile& profile, const PlanQuestion& question,
+                     std::span<const PlacedRange> stages) {
+  const auto whole = static_cast<double>(weights_of(profile, {0, profile.n_layers}));
+  double loss = 0.0;
+  for (const PlacedRange& stage : stages) {
+    if (stage.as == nullptr || question.quantize.forced.contains(stage.device->id)) continue;
+    loss += stage.as->cost.value_or(0.0) * static_cast<double>(weights_of(profile, stage.layers)) /
+            std::max(1.0, whole);
+  }
+  return loss;
 }
 
 Plan to_plan(const ModelProfile& profile, const PlanQuestion& question,
@@ -74,11 +97,59 @@ Plan to_plan(const ModelProfile& profile, const PlanQuestion& question,
   plan.predicted = candidate.predicted;
   const double rows = static_cast<double>(question.parallel) / candidate.groups;
   for (const PlacedRange& stage : candidate.stages) {
-    plan.stages.push_back({stage.device->id, stage.layers,
-                           memory_of(profile, stage.layers, question),
-                           step_ms(stage, profile.n_layers, rows)});
+    PlannedStage planned{stage.device->id, stage.layers,
+                         memory_of(profile, stage.layers, question, stage.as),
+                         step_ms(stage, profile.n_layers, rows)};
+    if (stage.as != nullptr) planned.type = stage.as->type;
+    plan.stages.push_back(std::move(planned));
   }
+  plan.expected_loss = expected_loss(profile, question, candidate.stages);
   return plan;
+}
+
+// The same stages with the most decode tokens/s of all numbers of groups; as fast with fewer is
+// better.
+Candidate with_best_groups(const ModelProfile& profile, const PlanQuestion& question,
+                           const std::vector<PlacedRange>& stages) {
+  Candidate best;
+  const auto most = stages.size() == 1
+                        ? 1U
+                        : std::min<std::uint32_t>(question.parallel,
+                                                  static_cast<std::uint32_t>(2 * stages.size()));
+  for (std::uint32_t groups = 1; groups <= most; ++groups) {
+    const Prediction predicted =
+        predict(stages, profile.n_layers, question.parallel, groups, question.hop_ms);
+    if (predicted.decode_tokens_per_s <= best.predicted.decode_tokens_per_s * (1 + 1e-9)) continue;
+    best = {stages, groups, predicted};
+  }
+  return best;
+}
+
+// --- smaller types
+
+// Stages whose type was asked for, and those that have one because it was allowed.
+std::string asked_text(std::span<const PlacedRange> stages, const PlanQuestion& question,
+                       bool forced) {
+  std::vector<PlacedRange> chosen;
+  for (const PlacedRange& stage : stages) {
+    if (stage.as != nullptr && question.quantize.forced.contains(stage.device->id) == forced)
+      chosen.push_back(stage);
+  }
+  return describe(chosen);
+}
+
+void add_reasons_for_types(std::span<const PlacedRange> stages, const PlanQuestion& question,
+                           std::vector<std::string>& why) {
+  if (const std::string forced = asked_text(stages, question, true); !forced.empty())
+    why.push_back(forced + ": asked for (--quantize-stages)");
+  for (const PlacedRange& stage : stages) {
+    const auto forced = question.quantize.forced.find(stage.device->id);
+    if (forced == question.quantize.forced.end() || stage.as != nullptr) continue;
+    why.push_back(std::format("layers {} on {} stay as they are: {} would not make them smaller",
+                              to_string(stage.layers), stage.device->id, forced->second.name));
+  }
+  if (std::ranges::any_of(stages, [](const PlacedRange& stage) { return stage.as != nullptr; }))
+    why.emplace_back("speeds are predicted as with the model's own weights");
 }
 
 // --- what does not fit
@@ -107,12 +178,14 @@ std::unexpected<Error> does_not_fit(const ModelProfile& profile,
       profile.allowed_cuts.empty()
           ? std::format(" (it runs as one stage: {})", profile.one_stage_why)
           : std::string();
+  const bool smallest = question.quantize.allow && question.smaller != nullptr;
   return refuse(ErrorCode::kDoesNotFit,
                 std::format("{} with {} sequences of {} tokens within the memory of {}: short by "
-                            "{} bytes ({}){}; {}",
+                            "{} bytes ({}){}{}; {}",
                             question.model, question.parallel, question.context,
-                            memories_of(devices), shortfall, format_bytes(shortfall), one_stage,
-                            what_would_fit(profile, devices, question)));
+                            memories_of(devices), shortfall, format_bytes(shortfall),
+                            smallest ? ", with the smallest types that stages may have" : "",
+                            one_stage, what_would_fit(profile, devices, question)));
 }
 
 // --- the choice
@@ -143,6 +216,9 @@ class Choice {
         search_(profile, devices, question) {}
 
   Result<Plan> make();
+  // With smaller types where they are allowed; `shortfall`: without them.
+  Result<Plan> make_smaller(Bytes shortfall) const;
+  Bytes shortfall() const { return search_.shortfall(); }
 
  private:
   Candidate candidate(std::vector<PlacedRange> stages, std::uint32_t groups) const {
@@ -197,6 +273,21 @@ Result<Plan> Choice::make() {
   return plan;
 }
 
+Result<Plan> Choice::make_smaller(Bytes shortfall) const {
+  const auto stages = search_.least_loss();
+  if (!stages) return does_not_fit(profile_, devices_, question_, search_.shortfall());
+  const Candidate chosen = with_best_groups(profile_, question_, *stages);
+  Plan plan = to_plan(profile_, question_, chosen);
+  plan.why = {
+      std::format("as it is it does not fit: short by {} bytes ({}); what loses least: {} "
+                  "(--quantize-stages allow)",
+                  shortfall, format_bytes(shortfall), asked_text(chosen.stages, question_, false))};
+  add_reasons_for_types(chosen.stages, question_, plan.why);
+  add_reason_for_groups(chosen, plan.why);
+  if (search_.coarse()) plan.why.emplace_back("many devices: not every allowed cut was looked at");
+  return plan;
+}
+
 void Choice::add_reason_for_stages(const Candidate& chosen, std::vector<std::string>& why) const {
   const double rate = chosen.predicted.decode_tokens_per_s;
   if (chosen.stages.size() == 1) {
@@ -246,6 +337,7 @@ void Choice::add_reason_for_groups(const Candidate& chosen, std::vector<std::str
 std::vector<std::string> Choice::reasons(const Candidate& chosen) const {
   std::vector<std::string> why;
   add_reason_for_stages(chosen, why);
+  add_reasons_for_types(chosen.stages, question_, why);
   add_reason_for_groups(chosen, why);
   if (profile_.allowed_cuts.empty()) why.push_back("not cut: " + profile_.one_stage_why);
   if (search_.coarse()) why.push_back("many devices: not every allowed cut was looked at");
@@ -291,8 +383,8 @@ Status check_memory(const ModelProfile& profile, const PlanQuestion& question,
   std::map<const DeviceBudget*, Bytes> taken;
   for (const PlacedRange& stage : stages) {
     Bytes& held = taken[stage.device];
-    held =
-        checked_add(held, memory_of(profile, stage.layers, question).total()).value_or(UINT64_MAX);
+    held = checked_add(held, memory_of(profile, stage.layers, question, stage.as).total())
+               .value_or(UINT64_MAX);
     if (held <= stage.device->memory) continue;
     const Bytes shortfall = held - stage.device->memory;
     return refuse(
@@ -319,11 +411,88 @@ PlanQuestion question_for(std::string_view model, const ModelProfile& profile,
   return question;
 }
 
+namespace {
+
+Result<Plan> choose(const ModelProfile& profile, std::span<const DeviceBudget> devices,
+                    const PlanQuestion& question) {
+  PlanQuestion plain = question;
+  plain.quantize.allow = false;
+  Choice own(profile, devices, plain);
+  auto plan = own.make();
+  const bool wants_memory = !plan && plan.error().code == ErrorCode::kDoesNotFit;
+  if (!wants_memory || !question.quantize.allow || question.smaller == nullptr) return plan;
+  return Choice(profile, devices, question).make_smaller(own.shortfall());
+}
+
+// The types of all stages on a device, which it has to hold together.
+class TypesByHand {
+ public:
+  TypesByHand(const ModelProfile& profile, const PlanQuestion& question)
+      : profile_(profile), question_(question) {}
+
+  void choose(std::vector<PlacedRange>& stages) const {
+    if (question_.smaller == nullptr) return;
+    for (const PlacedRange& stage : std::vector(stages)) {
+      const SmallerLayers* as = type_on(*stage.device, stages);
+      for (PlacedRange& other : stages) {
+        if (other.device == stage.device) other.as = as;
+      }
+    }
+  }
+
+ private:
+  const SmallerLayers* type_on(const DeviceBudget& device,
+                               std::span<const PlacedRange> stages) const {
+    const auto forced = question_.quantize.forced.find(device.id);
+    for (const SmallerLayers& layers : *question_.smaller) {
+      if (forced != question_.quantize.forced.end() && layers.type.type == forced->second.type)
+        return &layers;
+    }
+    if (forced != question_.quantize.forced.end() || !question_.quantize.allow) return nullptr;
+    if (holds(device, stages, nullptr)) return nullptr;
+    const auto fits = std::ranges::find_if(*question_.smaller, [&](const SmallerLayers& layers) {
+      return layers.cost && holds(device, stages, &layers);
+    });
+    return fits == question_.smaller->end() ? nullptr : &*fits;
+  }
+
+  bool holds(const DeviceBudget& device, std::span<const PlacedRange> stages,
+             const SmallerLayers* as) const {
+    Bytes taken = 0;
+    for (const PlacedRange& stage : stages) {
+      if (stage.device != &device) continue;
+      taken = checked_add(taken, memory_of(profile_, stage.layers, question_, as).total())
+                  .value_or(UINT64_MAX);
+    }
+    return taken <= device.memory;
+  }
+
+  const ModelProfile& profile_;
+  const PlanQuestion& question_;
+};
+
+}  // namespace
+
+bool has_smaller_stages(const Plan& plan) {
+  return std::ranges::any_of(plan.stages,
+                             [](const PlannedStage& stage) { return stage.type.has_value(); });
+}
+
+std::string smaller_stages_text(const Plan& plan) {
+  std::string text;
+  for (const PlannedStage& stage : plan.stages) {
+    if (!stage.type) continue;
+    text += std::format("{}{} on {} as {}", text.empty() ? "layers " : ", ",
+                        to_string(stage.layers), stage.device, stage.type->name);
+  }
+  return text;
+}
+
 Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,
                          const PlanQuestion& question) {
   GOGRID_RETURN_IF_ERROR(check_question(question, devices));
   const std::vector<DeviceBudget> chosen = eligible(devices);
-  GOGRID_ASSIGN_OR_RETURN(Plan plan, Choice(profile, chosen, question).make());
+  GOGRID_ASSIGN_OR_RETURN(Plan plan, choose(profile, chosen, question));
   for (const DeviceBudget& device : devices) {
     if (!std::ranges::contains(chosen, device.id, &DeviceBudget::id)) {
       plan.why.push_back(device.last_resort
@@ -343,21 +512,25 @@ Result<Plan> plan_by_hand(const ModelProfile& profile, std::span<const DeviceBud
     GOGRID_ASSIGN_OR_RETURN(const DeviceBudget* device, find_device(devices, stage.device));
     placed.push_back({device, stage.layers});
   }
+  TypesByHand(profile, question).choose(placed);
   GOGRID_RETURN_IF_ERROR(check_memory(profile, question, placed));
-  Candidate best;
-  const auto most = placed.size() == 1
-                        ? 1U
-                        : std::min<std::uint32_t>(question.parallel,
-                                                  static_cast<std::uint32_t>(2 * placed.size()));
-  for (std::uint32_t groups = 1; groups <= most; ++groups) {
-    const Prediction predicted =
-        predict(placed, profile.n_layers, question.parallel, groups, question.hop_ms);
-    if (predicted.decode_tokens_per_s <= best.predicted.decode_tokens_per_s * (1 + 1e-9)) continue;
-    best = {placed, groups, predicted};
-  }
-  Plan plan = to_plan(profile, question, best);
+  Plan plan = to_plan(profile, question, with_best_groups(profile, question, placed));
   plan.why = {"stages were given: " + describe(placed)};
+  if (const std::string allowed = asked_text(placed, question, false); !allowed.empty())
+    plan.why.push_back(allowed + ": it does not fit as it is (--quantize-stages allow)");
+  add_reasons_for_types(placed, question, plan.why);
   return plan;
+}
+
+std::optional<Plan> plan_with_smaller_stages(const ModelProfile& profile,
+                                             std::span<const DeviceBudget> devices,
+                                             const PlanQuestion& question) {
+  if (question.quantize.allow) return std::nullopt;
+  PlanQuestion allowed = question;
+  allowed.quantize.allow = true;
+  auto plan = plan_stages(profile, devices, allowed);
+  if (!plan || !has_smaller_stages(*plan)) return std::nullopt;
+  return *std::move(plan);
 }
 
 }  // namespace gogrid

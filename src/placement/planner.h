@@ -6,6 +6,7 @@
 // / G).
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,7 +16,9 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "model/model_profile.h"
+#include "model/stage_types.h"
 #include "placement/plan.h"
+#include "placement/stage_quantization.h"
 
 namespace gogrid {
 
@@ -41,6 +44,9 @@ struct PlanQuestion {
   std::uint32_t max_step_rows = 512;
   bool flash_attention = true;
   double hop_ms = 0.05;  // handing a step from stage to stage
+  StageQuantization quantize = {};
+  // smaller_layers() of the model. Null or without what is asked for: stages have its own weights.
+  std::shared_ptr<const std::vector<SmallerLayers>> smaller = {};
 };
 
 // What is asked where nobody says more: 4096 tokens, or what the model was trained for if that is
@@ -49,11 +55,21 @@ PlanQuestion question_for(std::string_view model, const ModelProfile& profile,
                           std::optional<std::uint32_t> context,
                           std::optional<std::uint32_t> parallel);
 
+// Where the question allows smaller types, they are taken only if it does not fit without: of all
+// ways to place it that with the least loss, by what the types were published to cost and the share
+// of the weights that get them; of equal ones the fastest.
+//
 // kDoesNotFit: what is short by how much, and the largest context and parallel that would fit.
 Result<Plan> plan_stages(const ModelProfile& profile, std::span<const DeviceBudget> devices,
                          const PlanQuestion& question);
 
-// Stages by hand ("0:15@cpu-a,15:30@vulkan0"): the same checks and the same prediction, no choice.
+// Were smaller types allowed, where they are not; empty: it does not fit so either.
+std::optional<Plan> plan_with_smaller_stages(const ModelProfile& profile,
+                                             std::span<const DeviceBudget> devices,
+                                             const PlanQuestion& question);
+
+// Stages by hand ("0:15@cpu-a,15:30@vulkan0"): the same checks and the same prediction, no choice
+// but of types: where they are allowed, a device that is too small has the largest that fits.
 struct StageChoice {
   LayerRange layers;
   std::string device;

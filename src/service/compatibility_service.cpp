@@ -68,6 +68,9 @@ Result<CompatibilityReport> CompatibilityService::check(std::string_view model,
       question_for(found.name, read->profile, options.context ? options.context : usual.context,
                    options.parallel ? options.parallel : usual.parallel);
   question.plan.flash_attention = !sources_.deterministic;
+  question.plan.quantize = sources_.quantize;
+  question.plan.smaller =
+      std::make_shared<const std::vector<SmallerLayers>>(smaller_layers(read->file, read->profile));
   return check_compatibility(read->profile, smaller_quantizations(read->file, read->profile),
                              checked_devices(found.digest), question);
 }

@@ -39,6 +39,7 @@ struct CompatibilitySources {
   Bytes slice_capacity = UINT64_MAX;                  // of slices on it, at most
   CheckOptions usual = {};                            // where nothing is asked
   bool deterministic = false;
+  StageQuantization quantize = {};  // of stages, as it would be loaded here
 };
 
 // Thread-safe. Reads the model's header, and nothing else of it; measures nothing.

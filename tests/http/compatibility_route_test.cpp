@@ -56,6 +56,7 @@ TEST(CompatibilityJson, HasTheFixedFieldsAndNullForWhatIsUnknown) {
                              .predicted = Prediction{1.5, 20}});
   report.would_fit = {{"q4_k_m", 123, PublishedLoss{0.1754, "Llama 3 8B", "a table"}},
                       {"iq4_xs", 99, {}}};
+  report.smaller_stages = {{"cpu0", {3, 5}, {"q4_K", 12, 256}}};
   report.never = Error{ErrorCode::kDoesNotFit, "too large"};
   const Json json = Json::parse(compatibility_json(report));
   EXPECT_EQ(json, Json::parse(R"({
@@ -70,6 +71,7 @@ TEST(CompatibilityJson, HasTheFixedFieldsAndNullForWhatIsUnknown) {
       {"type": "q4_k_m", "bytes": 123,
        "loss": {"added_perplexity": 0.1754, "measured_on": "Llama 3 8B", "source": "a table"}},
       {"type": "iq4_xs", "bytes": 99, "loss": null}],
+    "smaller_stages": [{"device": "cpu0", "layers": [3, 5], "type": "q4_K"}],
     "cannot_run_why": "too large"})"));
 }
 

@@ -230,5 +230,43 @@ TEST(Compatibility, WithoutAnyDeviceNothingRuns) {
   EXPECT_THAT(report.verdicts, IsEmpty());
 }
 
+// The layers at half of their size.
+CompatibilityQuestion with_halves(const ModelProfile& profile, bool allow) {
+  CompatibilityQuestion question = asked();
+  SmallerLayers half{.type = {"q8_0", 8, 32}, .cost = 0.0026, .profile = profile};
+  for (Bytes& bytes : half.profile.layer_weights) bytes /= 2;
+  question.plan.smaller = std::make_shared<const std::vector<SmallerLayers>>(1, half);
+  question.plan.quantize.allow = allow;
+  return question;
+}
+
+TEST(Compatibility, SaysThatItWouldFitWithSmallerStages) {
+  const ModelProfile profile = model(8, 100 * kMiB);
+  const std::vector<CheckedDevice> devices = {device("a", 520 * kMiB), device("b", 200 * kMiB)};
+  const auto report = check(profile, devices, with_halves(profile, false));
+  ASSERT_FALSE(report.runs());
+  ASSERT_EQ(report.smaller_stages.size(), 1U);
+  EXPECT_EQ(report.smaller_stages[0].device, "b");
+  EXPECT_EQ(report.smaller_stages[0].layers.size(), 3U);
+  EXPECT_EQ(report.smaller_stages[0].type.name, "q8_0");
+  EXPECT_THAT(report.never->message, HasSubstr("with --quantize-stages allow it would: layers"));
+  EXPECT_THAT(check(profile, devices).smaller_stages, IsEmpty());
+  EXPECT_THAT(check(profile, devices).never->message, Not(HasSubstr("quantize-stages")));
+}
+
+TEST(Compatibility, CountsSmallerStagesWhereTheyAreAllowedAndSaysSo) {
+  const ModelProfile profile = model(8, 100 * kMiB);
+  const auto report = check(profile, {device("a", 520 * kMiB), device("b", 200 * kMiB)},
+                            with_halves(profile, true));
+  EXPECT_TRUE(report.runs());
+  EXPECT_THAT(report.smaller_stages, IsEmpty());
+  const SetVerdict& both = report.verdicts.back();
+  EXPECT_TRUE(both.fits);
+  EXPECT_THAT(both.why, Contains(HasSubstr("fits with smaller types only: layers")));
+  EXPECT_GE(both.max_context, 1024U);
+  EXPECT_FALSE(report.verdicts[1].fits);
+  EXPECT_GT(report.verdicts[1].short_bytes, 0U);
+}
+
 }  // namespace
 }  // namespace gogrid

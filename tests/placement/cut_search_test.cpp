@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
 #include <random>
 
 namespace gogrid {
@@ -116,6 +119,98 @@ TEST(CutSearch, IsAsGoodAsTryingEverything) {
   // The cases are worth something only if they are of all kinds.
   EXPECT_GT(cut, 100);
   EXPECT_GT(impossible, 100);
+}
+
+// The model in halves and quarters, which cost one and ten.
+std::shared_ptr<const std::vector<SmallerLayers>> halves_and_quarters(const ModelProfile& profile) {
+  auto made = std::make_shared<std::vector<SmallerLayers>>();
+  const auto add = [&](std::string_view name, std::uint32_t number, Bytes divisor, double cost) {
+    SmallerLayers layers{.type = {name, number, 32}, .cost = cost, .profile = profile};
+    for (Bytes& bytes : layers.profile.layer_weights) bytes /= divisor;
+    layers.profile.head_bytes /= divisor;
+    layers.profile.token_embedding_bytes /= divisor;
+    made->push_back(std::move(layers));
+  };
+  add("half", 1, 2, 1.0);
+  add("quarter", 2, 4, 10.0);
+  return made;
+}
+
+// Of the weights that a stage computes with.
+double share_of(const ModelProfile& profile, LayerRange layers) {
+  auto whole = static_cast<double>(profile.head_bytes);
+  double part = layers.last == profile.n_layers ? whole : 0.0;
+  for (std::uint32_t i = 0; i < profile.n_layers; ++i) {
+    whole += static_cast<double>(profile.layer_weights[i]);
+    if (i >= layers.first && i < layers.last) part += static_cast<double>(profile.layer_weights[i]);
+  }
+  return part / whole;
+}
+
+bool fits_as(const Problem& problem, const PlacedRange& stage) {
+  Problem other{stage.as == nullptr ? problem.profile : stage.as->profile, {}, problem.question};
+  return fits(other, stage);
+}
+
+double least_loss_by_trying(const Problem& problem, std::uint32_t first,
+                            std::vector<const DeviceBudget*> used) {
+  if (first == problem.profile.n_layers) return 0;
+  std::vector<std::uint32_t> ends = problem.profile.allowed_cuts;
+  ends.push_back(problem.profile.n_layers);
+  double best = std::numeric_limits<double>::infinity();
+  for (const DeviceBudget& device : problem.devices) {
+    if (std::ranges::contains(used, &device)) continue;
+    used.push_back(&device);
+    for (const std::uint32_t last : ends) {
+      if (last <= first) continue;
+      std::vector<const SmallerLayers*> forms{nullptr};
+      for (const SmallerLayers& layers : *problem.question.smaller) forms.push_back(&layers);
+      for (const SmallerLayers* as : forms) {
+        if (!fits_as(problem, {&device, {first, last}, as})) continue;
+        const double cost = as == nullptr ? 0.0 : *as->cost;
+        best = std::min(best, cost * share_of(problem.profile, {first, last}) +
+                                  least_loss_by_trying(problem, last, used));
+      }
+    }
+    used.pop_back();
+  }
+  return best;
+}
+
+TEST(CutSearch, LosesNoMoreThanTryingEverything) {
+  int as_it_is = 0;
+  int smaller = 0;
+  int impossible = 0;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    Problem problem = random_problem(seed);
+    for (DeviceBudget& device : problem.devices) device.memory /= 2;
+    problem.profile.n_layers = std::min(problem.profile.n_layers, 6U);
+    problem.profile.layer_weights.resize(problem.profile.n_layers);
+    problem.profile.kv_bytes_per_token.resize(problem.profile.n_layers);
+    std::erase_if(problem.profile.allowed_cuts,
+                  [&](std::uint32_t cut) { return cut >= problem.profile.n_layers; });
+    problem.question.quantize.allow = true;
+    problem.question.smaller = halves_and_quarters(problem.profile);
+    const CutSearch search(problem.profile, problem.devices, problem.question);
+    const double expected = least_loss_by_trying(problem, 0, {});
+    const auto found = search.least_loss();
+    ASSERT_EQ(found.has_value(), std::isfinite(expected)) << "seed " << seed;
+    EXPECT_EQ(search.fits(), found.has_value()) << "seed " << seed;
+    if (!found) {
+      ++impossible;
+      continue;
+    }
+    double loss = 0;
+    for (const PlacedRange& stage : *found) {
+      EXPECT_TRUE(fits_as(problem, stage)) << "seed " << seed;
+      if (stage.as != nullptr) loss += *stage.as->cost * share_of(problem.profile, stage.layers);
+    }
+    EXPECT_NEAR(loss, expected, 1e-9) << "seed " << seed;
+    ++(loss > 0 ? smaller : as_it_is);
+  }
+  EXPECT_GT(as_it_is, 30);
+  EXPECT_GT(smaller, 30);
+  EXPECT_GT(impossible, 20);
 }
 
 TEST(CutSearch, TellsHowMuchMemoryIsMissing) {

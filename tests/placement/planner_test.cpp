@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <optional>
+
 namespace gogrid {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 
@@ -241,6 +245,174 @@ TEST(Planner, TakesTheFastestEightOfManyDevices) {
   const Plan made = plan(model(40), devices, question(16));
   EXPECT_THAT(made.why, Contains(HasSubstr("d0 was left out")));
   for (const PlannedStage& stage : made.stages) EXPECT_NE(stage.device, "d0");
+}
+
+// --- stages in smaller types
+
+// Of the model: 8 of 16 bits, 6.5 and 4.5; and one that is never taken unasked.
+PlanQuestion with_types(const ModelProfile& profile, PlanQuestion asked, bool allow = true) {
+  auto made = std::make_shared<std::vector<SmallerLayers>>();
+  const auto add = [&](std::string_view name, std::uint32_t number, double share,
+                       std::optional<double> cost) {
+    SmallerLayers layers{.type = {name, number, 32}, .cost = cost, .profile = profile};
+    const auto part = [&](Bytes bytes) {
+      return static_cast<Bytes>(static_cast<double>(bytes) * share);
+    };
+    for (Bytes& bytes : layers.profile.layer_weights) bytes = part(bytes);
+    layers.profile.head_bytes = part(profile.head_bytes);
+    layers.profile.token_embedding_bytes = part(profile.token_embedding_bytes);
+    made->push_back(std::move(layers));
+  };
+  add("q8_0", 8, 8.5 / 16, 0.0026);
+  add("q6_K", 14, 6.5 / 16, 0.0217);
+  add("q4_K", 12, 4.5 / 16, 0.2689);
+  add("q4_0", 2, 4.5 / 16, std::nullopt);
+  asked.smaller = std::move(made);
+  asked.quantize.allow = allow;
+  return asked;
+}
+
+std::string types_of(const Plan& plan) {
+  std::string text;
+  for (const PlannedStage& stage : plan.stages) {
+    text += (text.empty() ? "" : ", ") + std::to_string(stage.layers.size()) + " on " +
+            stage.device + (stage.type ? " as " + std::string(stage.type->name) : "");
+  }
+  return text;
+}
+
+TEST(SmallerStages, AreTakenOnlyWhereTheModelDoesNotFitWithout) {
+  const ModelProfile profile = model(16);
+  const std::vector<DeviceBudget> roomy = {device("a", 1, 1, 10 * kLayer),
+                                           device("b", 1, 1, 10 * kLayer)};
+  const Plan made = plan(profile, roomy, with_types(profile, question()));
+  EXPECT_FALSE(has_smaller_stages(made));
+  EXPECT_EQ(made.why, plan(profile, roomy, question()).why);
+}
+
+// 16.5 layers' worth of weights: 1.6 times what the larger device holds; the other holds a quarter.
+TEST(SmallerStages, AreGivenToTheDeviceThatIsTooSmallForItsShare) {
+  const ModelProfile profile = model(16);
+  const std::vector<DeviceBudget> devices = {device("large", 1, 1, 10 * kLayer + 60 * kMiB),
+                                             device("small", 1, 1, 4 * kLayer + 20 * kMiB)};
+  EXPECT_FALSE(plan_stages(profile, devices, question()));
+  EXPECT_FALSE(plan_stages(profile, devices, with_types(profile, question(), false)));
+  const Plan made = plan(profile, devices, with_types(profile, question()));
+  EXPECT_EQ(types_of(made), "6 on small as q8_0, 10 on large");
+  EXPECT_EQ(smaller_stages_text(made), "layers 0-6 on small as q8_0");
+  EXPECT_LE(made.stages[0].memory.total(), devices[1].memory);
+  EXPECT_LE(made.stages[0].memory.weights, 6 * kLayer * 6 / 10);
+  EXPECT_THAT(made.why, Contains(AllOf(HasSubstr("as it is it does not fit: short by"),
+                                       HasSubstr("layers 0-6 on small as q8_0"),
+                                       HasSubstr("--quantize-stages allow"))));
+  EXPECT_THAT(made.why, Contains(HasSubstr("as with the model's own weights")));
+}
+
+TEST(SmallerStages, AreTheLargestThatFit) {
+  const ModelProfile profile = model(16);
+  const auto alone_on = [&](Bytes memory) {
+    return types_of(plan(profile, {device("a", 1, 1, memory)}, with_types(profile, question())));
+  };
+  EXPECT_EQ(alone_on(17 * kLayer), "16 on a");
+  EXPECT_EQ(alone_on(16 * kLayer), "16 on a as q8_0");
+  EXPECT_EQ(alone_on(9 * kLayer), "16 on a as q8_0");
+  EXPECT_EQ(alone_on(8 * kLayer), "16 on a as q6_K");
+  EXPECT_EQ(alone_on(6 * kLayer), "16 on a as q4_K");
+}
+
+// Six layers of six bits would lose more than fourteen of eight: 6 x 0.0217 and 14 x 0.0026.
+TEST(SmallerStages, AreManyInManyBitsRatherThanFewInFew) {
+  const ModelProfile profile = model(16);
+  const Plan made = plan(profile,
+                         {device("large", 1, 1, 10 * kLayer + 60 * kMiB),
+                          device("small", 1, 1, 3 * kLayer - 10 * kMiB)},
+                         with_types(profile, question()));
+  EXPECT_EQ(types_of(made), "14 on large as q8_0, 2 on small");
+  // The head, half a layer, is on the small one, which is last.
+  EXPECT_NEAR(made.expected_loss, 0.0026 * 14 / 16.5, 1e-9);
+}
+
+TEST(SmallerStages, ThatDoNotHelpEitherAreSaidToBeShort) {
+  const ModelProfile profile = model(16);
+  const auto made = plan_stages(profile, std::vector{device("a", 1, 1, 2 * kLayer)},
+                                with_types(profile, question()));
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, ErrorCode::kDoesNotFit);
+  EXPECT_THAT(made.error().message, HasSubstr("with the smallest types that stages may have"));
+}
+
+TEST(SmallerStages, ThatAreForcedHoldWhateverFits) {
+  const ModelProfile profile = model(14);
+  PlanQuestion asked = with_types(profile, question(8), false);
+  asked.quantize.forced["b"] = {"q4_0", 2, 32};
+  const std::vector<DeviceBudget> devices = {device("a", 0, 1), device("b", 0, 1)};
+  const Plan made = plan(profile, devices, asked);
+  ASSERT_EQ(made.stages.size(), 2U);
+  for (const PlannedStage& stage : made.stages) {
+    EXPECT_EQ(stage.type.has_value(), stage.device == "b");
+  }
+  EXPECT_THAT(made.why, Contains(HasSubstr("on b as q4_0: asked for (--quantize-stages)")));
+  // A device that it makes large enough.
+  EXPECT_EQ(types_of(plan(profile, {device("b", 1, 1, 6 * kLayer)}, asked)), "14 on b as q4_0");
+}
+
+TEST(SmallerStages, OfATypeThatMakesNothingSmallerStayAsTheyAreAndThePlanSaysSo) {
+  const ModelProfile profile = model(4);
+  PlanQuestion asked = with_types(profile, question(), false);
+  asked.quantize.forced["a"] = {"q5_0", 6, 32};
+  const Plan made = plan(profile, {device("a", 1, 1)}, asked);
+  EXPECT_FALSE(has_smaller_stages(made));
+  EXPECT_THAT(made.why, Contains(HasSubstr("q5_0 would not make them smaller")));
+}
+
+TEST(SmallerStages, AreFoundWhereTheyAreNotAllowedToSayWhatWouldHelp) {
+  const ModelProfile profile = model(16);
+  const std::vector<DeviceBudget> devices = {device("large", 1, 1, 10 * kLayer + 60 * kMiB),
+                                             device("small", 1, 1, 4 * kLayer + 20 * kMiB)};
+  const auto would =
+      plan_with_smaller_stages(profile, devices, with_types(profile, question(), false));
+  ASSERT_TRUE(would);
+  EXPECT_EQ(smaller_stages_text(*would), "layers 0-6 on small as q8_0");
+  EXPECT_FALSE(plan_with_smaller_stages(profile, devices, question()));
+  EXPECT_FALSE(plan_with_smaller_stages(profile, std::vector{device("a", 1, 1)},
+                                        with_types(profile, question(), false)));
+}
+
+TEST(SmallerStages, ByHandHaveTheLargestTypeThatTheirDeviceHolds) {
+  const ModelProfile profile = model(16);
+  const std::vector<DeviceBudget> devices = {device("large", 1, 1, 100 * kLayer),
+                                             device("small", 1, 1, 4 * kLayer)};
+  const std::vector<StageChoice> stages = {
+      {{0, 3}, "small"}, {{3, 10}, "large"}, {{10, 16}, "small"}};
+  EXPECT_FALSE(plan_by_hand(profile, devices, question(), stages));
+  const auto made = plan_by_hand(profile, devices, with_types(profile, question()), stages);
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(types_of(*made), "3 on small as q6_K, 7 on large, 6 on small as q6_K");
+  EXPECT_THAT(made->why, Contains(HasSubstr("it does not fit as it is")));
+}
+
+TEST(QuantizeStages, AreReadPartByPart) {
+  EXPECT_FALSE(parse_quantize_stages("off")->allow);
+  EXPECT_TRUE(parse_quantize_stages("off")->forced.empty());
+  EXPECT_TRUE(parse_quantize_stages("allow")->allow);
+  const auto both = parse_quantize_stages("allow,cpu-b=Q4_K,vulkan0=q8_0");
+  ASSERT_TRUE(both) << both.error().message;
+  EXPECT_TRUE(both->allow);
+  EXPECT_EQ(both->forced.at("cpu-b").name, "q4_K");
+  EXPECT_EQ(both->forced.at("vulkan0").name, "q8_0");
+  EXPECT_FALSE(parse_quantize_stages("cpu-b=q4_k")->allow);
+}
+
+TEST(QuantizeStages, RefuseAnythingElseNamingThePart) {
+  for (const auto* text : {"", "on", "off,allow", "allow,", "=q4_k", "cpu-b=", "cpu-b=q4_k_m",
+                           "cpu-b=iq2_xxs", "a=q8_0,a=q4_k", "allow;off"}) {
+    const auto read = parse_quantize_stages(text);
+    ASSERT_FALSE(read) << text;
+    EXPECT_EQ(read.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(read.error().param, "quantize-stages");
+  }
+  EXPECT_THAT(parse_quantize_stages("cpu-b=q4_k_m").error().message,
+              HasSubstr("did you mean q4_k"));
 }
 
 TEST(PlanByHand, PredictsWhatItIsGiven) {
