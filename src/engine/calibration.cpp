@@ -7,6 +7,7 @@
 #include <exception>
 #include <format>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <thread>
 #include <utility>
@@ -87,7 +88,8 @@ class Calibrator {
         ledger_(ledger),
         before_work_(before_work),
         holder_("measuring " + profile.name),
-        ranges_(choose_ranges(profile)) {}
+        usual_(choose_ranges(profile)),
+        ranges_(usual_) {}
 
   // `free`: of the device now.
   Result<DeviceBudget> find_or_measure(const Device& device, Bytes free,
@@ -102,9 +104,13 @@ class Calibrator {
   // Of the last device measured.
   bool was_busy() const { return noise_ > kTooNoisy; }
   Result<DeviceBudget> measure_here(const Device& device);
+  void guess_head(DeviceBudget& budget) const;
   Result<SliceTimings> run(const Device& device, LayerRange layers);
   StageMemory memory_of(LayerRange layers) const;
   std::vector<LayerRange> ranges() const;
+  // Leaves out what a device can never hold under its cap, but for the slice of the middle.
+  void choose_ranges_for(const Device& device);
+  bool never_fits(const Device& device, LayerRange layers) const;
   Status begin_work() const;
   // Before anything is made: a device that has no memory for all of it is asked again and again.
   Status check_memory(const Device& device, Bytes free) const;
@@ -119,7 +125,8 @@ class Calibrator {
   MemoryLedger* const ledger_;
   const BeforeWork& before_work_;
   const std::string holder_;
-  const Ranges ranges_;
+  const Ranges usual_;
+  Ranges ranges_;  // of the device that is measured
   double noise_ = 1;
 };
 
@@ -141,6 +148,26 @@ Bytes Calibrator::needed() const {
   Bytes most = 0;
   for (const LayerRange layers : ranges()) most = std::max(most, memory_of(layers).total());
   return most;
+}
+
+bool Calibrator::never_fits(const Device& device, LayerRange layers) const {
+  if (ledger_ == nullptr) return false;
+  const StageNeed need{device.id, memory_of(layers)};
+  const auto granted = ledger_->check(memory_requests(holder_, {&need, 1}));
+  return !granted && granted.error().code == ErrorCode::kDoesNotFit;
+}
+
+void Calibrator::choose_ranges_for(const Device& device) {
+  ranges_ = usual_;
+  if (ranges_.last && never_fits(device, *ranges_.last)) ranges_.last.reset();
+  if (!ranges_.more || !never_fits(device, *ranges_.more)) return;
+  ranges_.more.reset();
+  for (const std::uint32_t cut : profile_.allowed_cuts | std::views::reverse) {
+    if (cut <= ranges_.middle.size()) return;
+    if (cut >= usual_.more->last || never_fits(device, {0, cut})) continue;
+    ranges_.more = {0, cut};
+    return;
+  }
 }
 
 Status Calibrator::begin_work() const {
@@ -200,7 +227,7 @@ Result<DeviceBudget> Calibrator::measure_here(const Device& device) {
   Measured measured;
   GOGRID_ASSIGN_OR_RETURN(measured.middle, run(device, ranges_.middle));
   // As one stage: what the head costs is spread over the layers.
-  if (!ranges_.last) measured.middle.head = false;
+  if (!usual_.last) measured.middle.head = false;
   if (ranges_.last) {
     GOGRID_ASSIGN_OR_RETURN(measured.last, run(device, *ranges_.last));
   }
@@ -209,7 +236,17 @@ Result<DeviceBudget> Calibrator::measure_here(const Device& device) {
   }
   DeviceBudget budget;
   set_speeds(measured, budget);
+  if (usual_.last && !ranges_.last) guess_head(budget);
   return budget;
+}
+
+// Too large for the device as it is: it costs what as many bytes of a layer do.
+void Calibrator::guess_head(DeviceBudget& budget) const {
+  const auto layers = static_cast<double>(weight_of(profile_, {0, profile_.n_layers}));
+  if (layers <= 0) return;
+  const double as_layers = static_cast<double>(profile_.head_bytes) * profile_.n_layers / layers;
+  budget.head_read_ms = as_layers * budget.layer_read_ms;
+  budget.head_row_ms = as_layers * budget.layer_row_ms;
 }
 
 Result<DeviceBudget> Calibrator::measure(const Device& device) {
@@ -232,6 +269,7 @@ Result<DeviceBudget> Calibrator::find_or_measure(const Device& device, Bytes fre
     note(device.id + ": " + describe(*kept) + " (measured before)");
     return *std::move(kept);
   }
+  choose_ranges_for(device);
   GOGRID_RETURN_IF_ERROR(check_memory(device, free));
   GOGRID_ASSIGN_OR_RETURN(const DeviceBudget budget, measure(device));
   note(device.id + ": " + describe(budget));

@@ -40,6 +40,9 @@ struct Measurements {
 // device and library version, unless the device was busy with something else meanwhile; a result
 // that cannot be kept is only a note.
 //
+// A device too small for the larger slices, ever, is measured with what it holds; the cost of a
+// head that it cannot hold is guessed from that of its layers.
+//
 // A device whose stages cannot be made is left out with a note; the error of the first when none is
 // left, nor any that only lacked memory. kCancelled when `before_work` gave up. A renderer in
 // software that nobody named is not measured beside other devices.

@@ -73,7 +73,8 @@ StageSpec common_spec(const TextEngineOptions& options, const ModelProfile& prof
   return spec;
 }
 
-// One spec a stage; slices are made (or found) when there are several.
+// One spec a stage; slices are made (or found) when there are several, or where weights are smaller
+// than the model's own.
 Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, const GgufFile& file,
                                           const ModelProfile& profile, const Tokenizer& tokenizer,
                                           const LoadProgress& progress, std::stop_token stop) {
@@ -85,7 +86,7 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
     StageSpec spec = common_spec(options, profile, tokenizer);
     spec.layers = stage.layers;
     GOGRID_ASSIGN_OR_RETURN(spec.device, device_of(options, stage.device));
-    if (count > 1) {
+    if (count > 1 || stage.type) {
       const auto report = [&](Bytes done, Bytes total) {
         const double share =
             total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
@@ -98,7 +99,8 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
                                   return wait_to_run(options.governor, stop);
                                 }));
       }
-      GOGRID_ASSIGN_OR_RETURN(spec.slice, slices.get(file, digest, stage.layers, report));
+      GOGRID_ASSIGN_OR_RETURN(spec.slice,
+                              slices.get(file, digest, stage.layers, report, stage.type));
       spec.path = spec.slice->path();
       if (spec.is_first()) spec.embedding_source = options.path;
     }
@@ -223,7 +225,9 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
                                              std::move(chat_template), leases, nullptr});
   state->batcher =
       std::make_unique<Batcher>(batcher_options(options, state->profile), state->tokenizer, clock);
-  const double begin = specs.size() > 1 ? kSlicingShare : 0.0;
+  const bool sliced =
+      std::ranges::any_of(specs, [](const auto& spec) { return spec.slice != nullptr; });
+  const double begin = sliced ? kSlicingShare : 0.0;
   if (!wait_to_run(options.governor, stop)) {
     return fail(ErrorCode::kCancelled, "[text_engine] told to stop while it waited to load");
   }

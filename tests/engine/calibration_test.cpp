@@ -12,6 +12,7 @@
 #include "device/device_registry.h"
 #include "engine/calibration_cache.h"
 #include "engine/stage_timer.h"
+#include "model/memory_estimator.h"
 #include "stage/llama_stage.h"
 #include "support/manual_clock.h"
 #include "support/temporary_folder.h"
@@ -329,6 +330,52 @@ TEST_F(Calibration, MakesNothingWhereTheLedgerWouldRefusePartOfIt) {
   ASSERT_TRUE(found);
   EXPECT_EQ(found->budgets.size(), 1U);
   EXPECT_THAT(found->unmeasured, IsEmpty());
+}
+
+// Stages may be made smaller for it: it is to be used, so its speed is to be known.
+TEST_F(Calibration, MeasuresASmallDeviceWithTheSlicesThatItHolds) {
+  use_model({.n_layers = 16, .n_embd = 256, .n_ff = 1024});
+  factory_.speeds["a"] = {};
+  MemoryLedger ledger;
+  const auto memory = [&](LayerRange layers) {
+    return estimate_memory(profile_, {.layers = layers,
+                                      .context = kTimedContext,
+                                      .parallel = kTimedSlots,
+                                      .max_step_rows = kTimedRows})
+        .total();
+  };
+  ledger.set_cap("a", memory({0, 5}));
+  auto found = calibrate_on({cpu("a")}, &ledger);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->budgets.size(), 1U);
+  EXPECT_THAT(factory_.made, ElementsAre("a 7-8", "a 15-16", "a 0-5"));
+  EXPECT_NEAR(found->budgets[0].layer_read_ms, 0.5, 1e-3);
+  EXPECT_NEAR(found->budgets[0].head_read_ms, 2, 1e-2);
+}
+
+// A head as large as two layers costs as much as they do.
+TEST_F(Calibration, GuessesTheCostOfAHeadThatADeviceCannotHold) {
+  use_model({.n_layers = 16});
+  profile_.head_bytes = profile_.token_embedding_bytes = 2 * profile_.layer_weights[0];
+  profile_.tied_embeddings = true;
+  profile_.n_vocab = 1 << 16;  // whose logits would be too much
+  factory_.speeds["a"] = {};
+  MemoryLedger ledger;
+  const auto memory = [&](LayerRange layers) {
+    return estimate_memory(profile_, {.layers = layers,
+                                      .context = kTimedContext,
+                                      .parallel = kTimedSlots,
+                                      .max_step_rows = kTimedRows})
+        .total();
+  };
+  ASSERT_LT(memory({0, 4}), memory({15, 16}));
+  ledger.set_cap("a", memory({0, 4}));
+  const auto found = calibrate_on({cpu("a")}, &ledger);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->budgets.size(), 1U);
+  EXPECT_THAT(factory_.made, ElementsAre("a 7-8", "a 0-4"));
+  EXPECT_NEAR(found->budgets[0].head_read_ms, 2 * found->budgets[0].layer_read_ms, 1e-6);
+  EXPECT_NEAR(found->budgets[0].head_row_ms, 2 * found->budgets[0].layer_row_ms, 1e-6);
 }
 
 TEST_F(Calibration, OfAWholeModelThatDoesNotFitInWhatIsFreeIsForAnotherTime) {

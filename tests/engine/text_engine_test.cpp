@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <limits>
+#include <mutex>
 #include <thread>
 
+#include "model/gguf_file.h"
 #include "support/recording_sink.h"
 #include "support/tiny_engine.h"
 
@@ -67,6 +70,32 @@ TEST(TextEngine, OneStageNeedsNoSliceAndSeveralHaveOneEach) {
     if (file.path().extension() == ".gguf") ++slices;
   }
   EXPECT_EQ(slices, 3U);
+}
+
+// The file that a stage is loaded from says what its layers are in.
+TEST(TextEngine, LoadsSmallerSlicesWhereThePlanHasThemAlsoOfAWholeModel) {
+  const TinyEngine tiny;
+  for (const std::vector<std::uint32_t>& cuts : {std::vector<std::uint32_t>{}, {2}}) {
+    std::mutex mutex;
+    std::vector<std::string> types;
+    FakeStageFactory factory({.load = [&](const StageSpec& spec, const auto&, std::stop_token) {
+      const GgufFile file = *GgufFile::open(spec.path);
+      const std::lock_guard lock(mutex);
+      types.push_back(to_string(spec.layers) + " " +
+                      std::string(file.tensor("blk.1.ffn_up.weight")->type_name));
+      return Status{};
+    }});
+    TextEngineOptions options = tiny.options(cuts);
+    options.plan.stages.back().type = *find_weight_type("q8_0");
+    const auto engine = TinyEngine::load(options, factory, kClock);
+    ASSERT_TRUE(engine) << engine.error().message;
+    std::ranges::sort(types);
+    if (cuts.empty())
+      EXPECT_THAT(types, ::testing::ElementsAre("0-4 q8_0"));
+    else
+      EXPECT_THAT(types, ::testing::ElementsAre("0-2 f32", "2-4 q8_0"));
+    EXPECT_EQ((*engine)->plan().stages.back().type->name, "q8_0");
+  }
 }
 
 TEST(TextEngine, ThatIsPausedInTheMidstOfSlicingWaitsAndGoesOnWhereItWas) {
