@@ -117,12 +117,14 @@ class TableReader {
 };
 
 Status read_server(const TableReader& reader, Config& config) {
-  GOGRID_RETURN_IF_ERROR(reader.check_keys({"listen", "models", "context", "parallel", "pinned",
-                                            "on_demand", "library", "keep_alive", "load_wait"}));
+  GOGRID_RETURN_IF_ERROR(
+      reader.check_keys({"listen", "models", "context", "parallel", "pinned", "on_demand",
+                         "library", "keep_alive", "load_wait", "quantize_stages"}));
   GOGRID_RETURN_IF_ERROR(reader.parsed("listen", parse_listen, config.listen));
   GOGRID_ASSIGN_OR_RETURN(config.models, reader.texts("models"));
   GOGRID_ASSIGN_OR_RETURN(config.context, reader.number("context", 16, 16'777'216));
   GOGRID_ASSIGN_OR_RETURN(config.parallel, reader.number("parallel", 1, 256));
+  GOGRID_RETURN_IF_ERROR(reader.parsed("quantize_stages", parse_quantize_stages, config.quantize));
   KeepingOptions& keeping = config.keeping;
   GOGRID_ASSIGN_OR_RETURN(keeping.pinned, reader.texts("pinned"));
   GOGRID_ASSIGN_OR_RETURN(keeping.on_demand, reader.flag("on_demand"));

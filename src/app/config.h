@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "cli/options.h"
 #include "device/device.h"
+#include "placement/stage_quantization.h"
 #include "resource/quiet_hours.h"
 #include "resource/resource_policy.h"
 
@@ -23,6 +24,7 @@ struct Config {
   std::optional<std::uint32_t> parallel;  // [server] parallel
   // [server] pinned, on_demand, library, keep_alive, load_wait; [aliases] NAME = "MODEL"
   KeepingOptions keeping;
+  StageQuantization quantize;         // [server] quantize_stages = "allow"
   std::vector<DeviceSpec> devices;    // [[device]] id, cores, memory
   std::vector<PolicySetting> limits;  // [resources] by the policy's names, checked
   QuietHours quiet_hours;             // [[resources.schedule]]

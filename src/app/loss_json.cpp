@@ -8,19 +8,6 @@ namespace gogrid {
 
 using Json = nlohmann::ordered_json;
 
-Json json_of(const ModelLoss& loss) {
-  return {{"base", loss.base},
-          {"base_digest", "sha256:" + loss.base_digest},
-          {"text_digest", "sha256:" + loss.text_digest},
-          {"context", loss.context},
-          {"positions", loss.positions},
-          {"base_perplexity", loss.base_perplexity},
-          {"perplexity", loss.perplexity},
-          {"mean_kl", loss.mean_kl},
-          {"p99_kl", loss.p99_kl},
-          {"same_top", loss.same_top}};
-}
-
 std::string text_of(const ModelLoss& loss) {
   char text[160];
   std::snprintf(text, sizeof text,

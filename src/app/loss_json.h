@@ -4,12 +4,12 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "http/loss_json.h"
 #include "model/model_loss.h"
 #include "model/repack_record.h"
 
 namespace gogrid {
 
-nlohmann::ordered_json json_of(const ModelLoss& loss);
 // "against base: KL 0.0123 (p99 0.2), perplexity 13.1 (12.9), same top token 93.4 %".
 std::string text_of(const ModelLoss& loss);
 

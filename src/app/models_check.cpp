@@ -25,7 +25,8 @@ CompatibilityService make_service(const Workspace& workspace, const DeviceRegist
        .slices = workspace.slices(),
        .slice_capacity = kSliceCapacity,
        .usual = {.context = placement.context, .parallel = placement.parallel},
-       .deterministic = placement.deterministic});
+       .deterministic = placement.deterministic,
+       .quantize = quantization_of(placement)});
 }
 
 std::string names_of(const SetVerdict& verdict) {
@@ -62,6 +63,10 @@ void print(const CompatibilityReport& report) {
     text += std::format("  {:<8} {:>10}  {}\n", type.type, format_bytes(type.bytes),
                         loss_of(type.loss));
   }
+  for (const SmallerStage& stage : report.smaller_stages) {
+    text += std::format("would fit with --quantize-stages allow: layers {} on {} as {}\n",
+                        to_string(stage.layers), stage.device, stage.type.name);
+  }
   std::fputs(text.c_str(), stdout);
 }
 
@@ -71,6 +76,8 @@ Status check_model(const Workspace& workspace, const ModelsCommand& command, boo
   const SteadyClock clock;
   GOGRID_ASSIGN_OR_RETURN(const DeviceRegistry registry,
                           DeviceRegistry::detect(command.placement.devices, clock));
+  GOGRID_RETURN_IF_ERROR(check_forced_devices(quantization_of(command.placement),
+                                              candidates(registry, command.placement)));
   GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry));
   const CompatibilityService service = make_service(workspace, registry, command.placement);
   GOGRID_ASSIGN_OR_RETURN(const CompatibilityReport report, service.check(command.name, {}));

@@ -16,10 +16,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void print_row(const ModelEntry& entry) {
+void print_row(const ModelEntry& entry, const Workspace& workspace) {
   std::printf("%-28s %10s  %-10s %-6s %s\n", entry.name.c_str(), format_bytes(entry.size).c_str(),
               entry.architecture.c_str(), entry.quantization.c_str(), entry.license.c_str());
   if (entry.loss) std::printf("  %s\n", text_of(*entry.loss).c_str());
+  for (const std::string& loss : stage_losses_text(workspace, entry.digest))
+    std::printf("  %s\n", loss.c_str());
 }
 
 Result<ModelEntry> import_into(ModelLibrary& library, const ModelsCommand& command,
@@ -35,14 +37,15 @@ Result<ModelEntry> import_into(ModelLibrary& library, const ModelsCommand& comma
   return library.import_file(command.file, name, command.sha256, line.bytes());
 }
 
-Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
+Status import(ModelLibrary& library, const Workspace& workspace, const ModelsCommand& command,
+              bool json) {
   const std::string name = !command.name.empty() ? command.name
                            : std::filesystem::is_directory(command.file)
                                ? name_from_folder(command.file)
                                : name_from_file(command.file);
   GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, import_into(library, command, name));
   if (json)
-    std::printf("%s\n", json_of(entry).dump().c_str());
+    std::printf("%s\n", json_of(entry, workspace).dump().c_str());
   else
     std::printf("imported %s: %s, %s %s, licence %s\n", entry.name.c_str(),
                 format_bytes(entry.size).c_str(), entry.architecture.c_str(),
@@ -51,11 +54,12 @@ Status import(ModelLibrary& library, const ModelsCommand& command, bool json) {
   return {};
 }
 
-Status pull(ModelLibrary& library, const ModelsCommand& command, bool json) {
+Status pull(ModelLibrary& library, const Workspace& workspace, const ModelsCommand& command,
+            bool json) {
   GOGRID_ASSIGN_OR_RETURN(const PullReport report, pull_command(library, command, {}));
   const ModelEntry& entry = report.entry;
   if (json) {
-    Json model = json_of(entry);
+    Json model = json_of(entry, workspace);
     model["fetched_bytes"] = report.fetched;
     model["kept_bytes"] = report.kept;
     std::printf("%s\n", model.dump().c_str());
@@ -67,15 +71,15 @@ Status pull(ModelLibrary& library, const ModelsCommand& command, bool json) {
   return {};
 }
 
-void list(const ModelLibrary& library, bool json) {
+void list(const ModelLibrary& library, const Workspace& workspace, bool json) {
   const auto entries = library.list();
   if (json) {
     Json models = Json::array();
-    for (const ModelEntry& entry : entries) models.push_back(json_of(entry));
+    for (const ModelEntry& entry : entries) models.push_back(json_of(entry, workspace));
     std::printf("%s\n", Json{{"models", models}}.dump().c_str());
     return;
   }
-  for (const ModelEntry& entry : entries) print_row(entry);
+  for (const ModelEntry& entry : entries) print_row(entry, workspace);
   if (entries.empty()) complain("no models yet: gogrid models import FILE.gguf --name NAME");
 }
 
@@ -107,11 +111,11 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
     case ModelsCommand::Action::kLoss:
       return loss_command(command.loss, common);
     case ModelsCommand::Action::kImport:
-      return import(library, command, common.json);
+      return import(library, workspace, command, common.json);
     case ModelsCommand::Action::kPull:
-      return pull(library, command, common.json);
+      return pull(library, workspace, command, common.json);
     case ModelsCommand::Action::kList:
-      list(library, common.json);
+      list(library, workspace, common.json);
       return {};
     case ModelsCommand::Action::kShow:
       return show_model(workspace, command, common.json);

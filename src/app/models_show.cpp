@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "app/loss_json.h"
+#include "engine/stage_loss_cache.h"
 #include "model/gguf_file.h"
 #include "model/model_description.h"
 #include "model/model_difference.h"
@@ -73,9 +74,23 @@ Json json_of(const GgufTensor& tensor) {
       {"name", tensor.name}, {"type", tensor.type_name}, {"shape", shape}, {"bytes", tensor.size}};
 }
 
+Json stage_losses_json(const Workspace& workspace, std::string_view digest) {
+  Json losses = Json::array();
+  for (const StageLossRecord& record : StageLossCache(workspace.measurements()).list(digest)) {
+    Json stages = Json::array();
+    for (const SmallerRange& stage : record.stages)
+      stages.push_back({{"layers", {stage.layers.first, stage.layers.last}}, {"type", stage.type}});
+    Json loss{{"stages", std::move(stages)}};
+    loss.update(json_of(record.loss));
+    losses.push_back(std::move(loss));
+  }
+  return losses;
+}
+
 // The fields of `models list`, as far as a file without an entry has them.
-Json entry_json(const ShownModel& model, const ModelDescription& description) {
-  if (model.entry) return json_of(*model.entry);
+Json entry_json(const ShownModel& model, const ModelDescription& description,
+                const Workspace& workspace) {
+  if (model.entry) return json_of(*model.entry, workspace);
   const std::string& digest = model.source.digest;
   return {{"name", model.source.name},
           {"digest", digest.empty() ? Json() : Json("sha256:" + digest)},
@@ -86,6 +101,7 @@ Json entry_json(const ShownModel& model, const ModelDescription& description) {
           {"license", or_null(description.license)},
           {"imported_at", nullptr},
           {"loss", nullptr},
+          {"stage_losses", stage_losses_json(workspace, digest)},
           {"repacked", nullptr}};
 }
 
@@ -96,8 +112,9 @@ void add_run_fields(Json& json, const Result<ModelProfile>& profile) {
   json["cannot_run_why"] = profile ? Json() : Json(profile.error().message);
 }
 
-Json json_of(const ShownModel& model, const ModelDescription& description, bool tensors) {
-  Json json = entry_json(model, description);
+Json json_of(const ShownModel& model, const ModelDescription& description,
+             const Workspace& workspace, bool tensors) {
+  Json json = entry_json(model, description, workspace);
   json["title"] = or_null(description.name);
   json["gguf_version"] = description.gguf_version;
   json["part"] = {description.part.number, description.part.count};
@@ -203,7 +220,8 @@ void print_running(const Result<ModelProfile>& profile) {
   print_line("can be cut", cuts_text(*profile));
 }
 
-void print_model(const ShownModel& model, const ModelDescription& description) {
+void print_model(const ShownModel& model, const ModelDescription& description,
+                 const Workspace& workspace) {
   print(std::format("{}: {} {}, {}, licence {}\n", model.source.name,
                     text_of(description.architecture), description.quantization,
                     format_bytes(description.file_bytes), text_of(description.license)));
@@ -218,6 +236,8 @@ void print_model(const ShownModel& model, const ModelDescription& description) {
   print_weights(description);
   if (model.entry && model.entry->loss) print_line("loss", text_of(*model.entry->loss));
   if (model.entry && model.entry->repacked) print_line("repacked", text_of(*model.entry->repacked));
+  for (const std::string& loss : stage_losses_text(workspace, model.source.digest))
+    print_line("stages' loss", loss);
   print_shape(description);
   print_running(description.profile);
 }
@@ -268,7 +288,14 @@ Status show_difference(const Workspace& workspace, const ModelsCommand& command,
 
 }  // namespace
 
-Json json_of(const ModelEntry& entry) {
+std::vector<std::string> stage_losses_text(const Workspace& workspace, std::string_view digest) {
+  std::vector<std::string> lines;
+  for (const StageLossRecord& record : StageLossCache(workspace.measurements()).list(digest))
+    lines.push_back(to_string(record.stages) + " " + text_of(record.loss));
+  return lines;
+}
+
+Json json_of(const ModelEntry& entry, const Workspace& workspace) {
   return {{"name", entry.name},
           {"digest", "sha256:" + entry.digest},
           {"path", entry.path.string()},
@@ -278,6 +305,7 @@ Json json_of(const ModelEntry& entry) {
           {"license", entry.license},
           {"imported_at", entry.imported_at},
           {"loss", entry.loss ? json_of(*entry.loss) : Json()},
+          {"stage_losses", stage_losses_json(workspace, entry.digest)},
           {"repacked", entry.repacked ? json_of(*entry.repacked) : Json()}};
 }
 
@@ -286,10 +314,10 @@ Status show_model(const Workspace& workspace, const ModelsCommand& command, bool
   GOGRID_ASSIGN_OR_RETURN(const ShownModel model, open_model(workspace, command.name));
   const ModelDescription description = describe_model(model.file);
   if (json) {
-    print(dump(json_of(model, description, command.tensors)));
+    print(dump(json_of(model, description, workspace, command.tensors)));
     return {};
   }
-  print_model(model, description);
+  print_model(model, description, workspace);
   if (command.tensors) print_tensors(model.file);
   return {};
 }

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "app/workspace.h"
 #include "base/result.h"
@@ -10,7 +13,10 @@
 
 namespace gogrid {
 
-nlohmann::ordered_json json_of(const ModelEntry& entry);
+// `workspace`: for what its stages lost where they were made smaller (--quantize-stages).
+nlohmann::ordered_json json_of(const ModelEntry& entry, const Workspace& workspace);
+// "layers 18-30 as q4_K against base: KL ...", one for each way that was measured; the last first.
+std::vector<std::string> stage_losses_text(const Workspace& workspace, std::string_view digest);
 
 Status show_model(const Workspace& workspace, const ModelsCommand& command, bool json);
 

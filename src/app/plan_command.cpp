@@ -1,7 +1,9 @@
 #include <cstdio>
+#include <format>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/loss_json.h"
 #include "app/plan_json.h"
 #include "app/prepare.h"
 #include "stage/llama_stage.h"
@@ -15,6 +17,7 @@ Json json_of_stages(const Plan& plan) {
   for (const PlannedStage& stage : plan.stages) {
     stages.push_back({{"device", stage.device},
                       {"layers", {stage.layers.first, stage.layers.last}},
+                      {"type", stage.type ? Json(stage.type->name) : Json()},
                       {"weights_bytes", stage.memory.weights},
                       {"kv_bytes", stage.memory.kv},
                       {"compute_bytes", stage.memory.compute},
@@ -32,6 +35,7 @@ Json json_of(const Plan& plan) {
           {"predicted",
            {{"decode_tokens_per_s", plan.predicted.decode_tokens_per_s},
             {"prefill_tokens_per_s", plan.predicted.prefill_tokens_per_s}}},
+          {"loss", plan.loss ? json_of(*plan.loss) : Json()},
           {"why", plan.why}};
 }
 
@@ -40,10 +44,11 @@ void print_plan(const Plan& plan) {
               plan.model.c_str(), plan.stages.size(), plan.stages.size() == 1 ? "" : "s",
               plan.groups, plan.groups == 1 ? "" : "s", plan.parallel, plan.context);
   for (const PlannedStage& stage : plan.stages) {
-    std::printf("  layers %3u-%-3u on %-10s %10s weights %10s KV %10s compute %8.2f ms a step\n",
+    const std::string as = stage.type ? std::format(", as {}", stage.type->name) : "";
+    std::printf("  layers %3u-%-3u on %-10s %10s weights %10s KV %10s compute %8.2f ms a step%s\n",
                 stage.layers.first, stage.layers.last, stage.device.c_str(),
                 format_bytes(stage.memory.weights).c_str(), format_bytes(stage.memory.kv).c_str(),
-                format_bytes(stage.memory.compute).c_str(), stage.step_ms);
+                format_bytes(stage.memory.compute).c_str(), stage.step_ms, as.c_str());
   }
   std::printf("  predicted: %.1f tokens/s decode (all sequences), %.0f tokens/s prefill\n",
               plan.predicted.decode_tokens_per_s, plan.predicted.prefill_tokens_per_s);

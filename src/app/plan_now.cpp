@@ -1,6 +1,7 @@
 #include "app/plan_now.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -55,10 +56,55 @@ std::vector<DeviceBudget> all_budgets(const PreparedModel& prepared) {
   return budgets;
 }
 
-Result<Plan> plan_over(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
-  return prepared.split.empty()
-             ? plan_stages(prepared.profile, budgets, prepared.question)
-             : plan_by_hand(prepared.profile, budgets, prepared.question, prepared.split);
+Result<Plan> plan_over(const PreparedModel& prepared, std::span<const DeviceBudget> budgets,
+                       bool allow_smaller) {
+  PlanQuestion question = prepared.question;
+  question.quantize.allow = allow_smaller;
+  return prepared.split.empty() ? plan_stages(prepared.profile, budgets, question)
+                                : plan_by_hand(prepared.profile, budgets, question, prepared.split);
+}
+
+// What each device has for the model.
+struct Budgets {
+  std::vector<DeviceBudget> now;
+  std::vector<DeviceBudget> soon;  // were no other model of ours here, and all measured that can be
+  std::vector<DeviceBudget> alone;  // were nobody else here
+};
+
+// A device that had no memory to be measured may have it another time, unless it never will.
+bool may_be_measured(const PreparedModel& prepared, const std::string& device) {
+  const auto found = prepared.unmeasured.find(device);
+  return found == prepared.unmeasured.end() || found->second.code != ErrorCode::kDoesNotFit;
+}
+
+Budgets budgets_of(const PreparedModel& prepared, std::span<const PhysicalMemory> rooms,
+                   std::span<const DeviceMemory> accounts) {
+  Budgets budgets;
+  budgets.now = budgets.soon = budgets.alone = all_budgets(prepared);
+  for (std::size_t i = 0; i < budgets.now.size(); ++i) {
+    const std::string& id = budgets.now[i].id;
+    const Account account = account_of(accounts, id);
+    const PhysicalMemory room = room_of(rooms, id);
+    const Bytes ours = account.cap - account.room;
+    const Bytes without_ours = checked_add(room.free, ours).value_or(UINT64_MAX);
+    budgets.now[i].memory =
+        is_measured(prepared, id) ? std::min(room.free, account.room) : Bytes{0};
+    budgets.soon[i].memory =
+        may_be_measured(prepared, id) ? std::min(without_ours, account.cap) : Bytes{0};
+    budgets.alone[i].memory = std::min(room.total, account.cap);
+  }
+  return budgets;
+}
+
+// With smaller stages, unless it would lose less were other models of ours gone: then they are to
+// make room. What other programs hold is no memory to wait for.
+std::optional<Plan> plan_smaller(const PreparedModel& prepared, const Budgets& budgets) {
+  constexpr double kSame = 1e-9;
+  auto now = plan_over(prepared, budgets.now, true);
+  if (!now) return std::nullopt;
+  const auto soon = plan_over(prepared, budgets.soon, true);
+  if (soon && soon->expected_loss + kSame < now->expected_loss) return std::nullopt;
+  return *std::move(now);
 }
 
 // "; caps (max_device_memory): cpu0 5.6 GiB (2.0 GiB held)".
@@ -71,10 +117,16 @@ std::string caps_text(std::span<const DeviceMemory> ledger) {
   return text;
 }
 
-// Of a plan that was refused for want of memory: smaller types of the model that would fit.
+// Of a plan that was refused for want of memory: smaller types, of the model or of stages, with
+// which it would fit.
 std::string what_would_fit(const PreparedModel& prepared, std::span<const DeviceBudget> budgets) {
-  if (!prepared.split.empty()) return {};
-  return would_fit_text(fitting_types(prepared.smaller, budgets, prepared.question));
+  std::string text;
+  if (prepared.split.empty())
+    text = would_fit_text(fitting_types(prepared.smaller, budgets, prepared.question));
+  if (prepared.question.quantize.allow) return text;
+  auto smaller = plan_over(prepared, budgets, true);
+  if (smaller && has_smaller_stages(*smaller)) text += smaller_stages_hint(*std::move(smaller));
+  return text;
 }
 
 // "; not measured: [memory_ledger] cpu0: …".
@@ -97,20 +149,17 @@ std::vector<MemoryRequest> requests_of(const Plan& plan) {
 Result<Plan> plan_within(const PreparedModel& prepared, std::span<const PhysicalMemory> rooms,
                          const MemoryLedger& ledger) {
   const std::vector<DeviceMemory> accounts = ledger.list();
-  std::vector<DeviceBudget> now = all_budgets(prepared);
-  std::vector<DeviceBudget> alone = now;  // were nobody else here
-  for (std::size_t i = 0; i < now.size(); ++i) {
-    const Account account = account_of(accounts, now[i].id);
-    const PhysicalMemory room = room_of(rooms, now[i].id);
-    now[i].memory = is_measured(prepared, now[i].id) ? std::min(room.free, account.room) : Bytes{0};
-    alone[i].memory = std::min(room.total, account.cap);
-  }
-  auto plan = plan_over(prepared, now);
+  const Budgets budgets = budgets_of(prepared, rooms, accounts);
+  auto plan = plan_over(prepared, budgets.now, false);
   if (plan || plan.error().code != ErrorCode::kDoesNotFit) return plan;
-  auto plan_alone = plan_over(prepared, alone);
+  auto plan_alone = plan_over(prepared, budgets.alone, false);
+  if (prepared.question.quantize.allow) {
+    if (auto smaller = plan_smaller(prepared, budgets)) return *std::move(smaller);
+    if (!plan_alone) plan_alone = plan_over(prepared, budgets.alone, true);
+  }
   if (!plan_alone) {
     plan_alone.error().message +=
-        caps_text(accounts) + unmeasured_text(prepared) + what_would_fit(prepared, alone);
+        caps_text(accounts) + unmeasured_text(prepared) + what_would_fit(prepared, budgets.alone);
     return plan_alone;
   }
   GOGRID_RETURN_IF_ERROR(ledger.check(requests_of(*plan_alone)));
@@ -143,7 +192,7 @@ Result<Plan> plan_without_caps(const PreparedModel& prepared) {
     const auto device = std::ranges::find(prepared.devices, budget.id, &Device::id);
     budget.memory = whole[static_cast<std::size_t>(device - prepared.devices.begin())];
   }
-  auto plan = plan_over(prepared, budgets);
+  auto plan = plan_over(prepared, budgets, prepared.question.quantize.allow);
   if (!plan && plan.error().code == ErrorCode::kDoesNotFit) {
     plan.error().message += what_would_fit(prepared, budgets);
   }

@@ -21,7 +21,9 @@ struct PhysicalMemory {
 };
 
 // A plan that the ledger grants now, within what is free now. Nothing is placed on devices that
-// were not measured; with them it may fit another time.
+// were not measured; with them it may fit another time. Smaller types of stages, where they are
+// allowed, are taken for what does not fit otherwise, and would lose no less were other models of
+// ours not there.
 //   kExhausted   fits under the caps, but others hold the memory: the ledger's words; or others
 //                than GoGrid do, or what it fits on is not measured yet
 //   kDoesNotFit  not under these caps, nor were it alone; what is short, and what would fit

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <iterator>
 
+#include "app/plan_loss.h"
 #include "app/plan_now.h"
 #include "app/terminal.h"
+#include "base/nearest.h"
 #include "device/device_selection.h"
 #include "engine/calibration.h"
 #include "engine/device_room.h"
@@ -23,6 +25,7 @@ PlanQuestion question_of(const ModelSource& source, const ModelProfile& profile,
                          const PlacementOptions& placement) {
   PlanQuestion question = question_for(source.name, profile, placement.context, placement.parallel);
   question.flash_attention = !placement.deterministic;
+  question.quantize = quantization_of(placement);
   return question;
 }
 
@@ -64,6 +67,22 @@ std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOp
   return devices;
 }
 
+StageQuantization quantization_of(const PlacementOptions& placement) {
+  return placement.quantize.value_or(StageQuantization{});
+}
+
+Status check_forced_devices(const StageQuantization& quantize, std::span<const Device> devices) {
+  for (const auto& [id, type] : quantize.forced) {
+    if (std::ranges::contains(devices, id, &Device::id)) continue;
+    std::vector<std::string> known;
+    for (const Device& device : devices) known.push_back(device.id);
+    return fail(ErrorCode::kNotFound,
+                "--quantize-stages: no device '" + id + "' to plan on" + suggestion(id, known),
+                "quantize-stages");
+  }
+  return {};
+}
+
 Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry) {
   GOGRID_ASSIGN_OR_RETURN(
       const auto policies,
@@ -86,8 +105,11 @@ Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceReg
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
   prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);
+  prepared.question.smaller =
+      std::make_shared<const std::vector<SmallerLayers>>(smaller_layers(file, prepared.profile));
   prepared.split = placement.split;
   prepared.devices = candidates(registry, placement);
+  GOGRID_RETURN_IF_ERROR(check_forced_devices(prepared.question.quantize, prepared.devices));
   for (const Device& device : prepared.devices) {
     prepared.unmeasured.emplace(
         device.id, Error{ErrorCode::kExhausted, device.id + ": not measured yet", {}, {}});
@@ -135,6 +157,9 @@ Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegi
   GOGRID_ASSIGN_OR_RETURN(PreparedModel prepared,
                           measure_model(workspace, registry, factory, placement, model));
   GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, registry, process_wide_ledger()));
+  ProgressLine line("making stages of " + prepared.source.name + " smaller");
+  GOGRID_RETURN_IF_ERROR(
+      add_loss(prepared, workspace, factory, nullptr, [&](double share) { line.show(share); }, {}));
   return prepared;
 }
 

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -45,6 +46,11 @@ MemoryLedger& process_wide_ledger();
 // software, which compute a thousand times slower than the cores they run on.
 std::vector<Device> candidates(const DeviceRegistry& registry, const PlacementOptions& placement);
 
+// As --quantize-stages says; where it says nothing: off.
+StageQuantization quantization_of(const PlacementOptions& placement);
+// kNotFound, with the nearest, for a type that is asked of a device that is not among them.
+Status check_forced_devices(const StageQuantization& quantize, std::span<const Device> devices);
+
 // The caps of that ledger, under the policy of the data folder (people's changes, over the balanced
 // mode): for commands that run once.
 Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry);
@@ -68,8 +74,9 @@ Status measure_the_rest(PreparedModel& prepared, const Workspace& workspace,
                         const DeviceRegistry& registry, StageFactory& factory,
                         const Governor* governor, const std::stop_token& stop);
 
-// For commands that run a model once: measured and planned, under set_caps_of_policy(). kDoesNotFit
-// and kUnsupported say what is short, and what would work.
+// For commands that run a model once: measured and planned, under set_caps_of_policy(), with the
+// loss of what is made smaller (add_loss()). kDoesNotFit and kUnsupported say what is short, and
+// what would work.
 Result<PreparedModel> prepare_model(const Workspace& workspace, const DeviceRegistry& registry,
                                     StageFactory& factory, const PlacementOptions& placement,
                                     std::string_view model);

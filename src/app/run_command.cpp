@@ -6,6 +6,7 @@
 
 #include "app/commands.h"
 #include "app/plan_json.h"
+#include "app/plan_loss.h"
 #include "app/prepare.h"
 #include "app/terminal.h"
 #include "base/files.h"
@@ -109,6 +110,8 @@ Status run_command(const RunCommand& command, const CommonOptions& common) {
   placement.parallel = placement.parallel.value_or(1);
   GOGRID_ASSIGN_OR_RETURN(const PreparedModel prepared,
                           prepare_model(workspace, registry, *factory, placement, command.model));
+  if (const std::string notice = smaller_stages_notice(prepared.plan); !notice.empty())
+    complain(notice);
   std::unique_ptr<TextEngine> engine;
   {
     ProgressLine line("loading " + prepared.source.name);

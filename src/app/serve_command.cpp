@@ -7,6 +7,7 @@
 #include "app/commands.h"
 #include "app/config.h"
 #include "app/guest.h"
+#include "app/plan_loss.h"
 #include "app/plan_now.h"
 #include "app/policies.h"
 #include "app/prepare.h"
@@ -57,6 +58,7 @@ Result<Config> merged_config(const ServeCommand& command) {
   if (!command.placement.devices.empty()) config.devices = command.placement.devices;
   if (command.placement.context) config.context = command.placement.context;
   if (command.placement.parallel) config.parallel = command.placement.parallel;
+  if (command.placement.quantize) config.quantize = *command.placement.quantize;
   config.keeping = merged_keeping(command.keeping, config.keeping);
   if (config.models.empty() && !config.keeping.library) {
     return fail(ErrorCode::kInvalidArgument,
@@ -71,6 +73,7 @@ PlacementOptions placement_of(const ServeCommand& command, const Config& config)
   placement.devices = config.devices;
   placement.context = config.context;
   placement.parallel = config.parallel;
+  placement.quantize = config.quantize;
   return placement;
 }
 
@@ -114,7 +117,8 @@ struct Server {
                        .slices = workspace.slices(),
                        .slice_capacity = kSliceCapacity,
                        .usual = {.context = placement.context, .parallel = placement.parallel},
-                       .deterministic = placement.deterministic}) {
+                       .deterministic = placement.deterministic,
+                       .quantize = quantization_of(placement)}) {
     policies->listen([this, whole = devices.devices()](const PolicyStore::Snapshot& policy) {
       set_caps(ledger, whole, *policy);
       warn_of_unknown_devices(*policy, whole);
@@ -171,6 +175,12 @@ StageFactory& process_wide_factory() {
   return *factory;
 }
 
+// Never silently: a line on standard error, unless the log is set to errors only.
+void warn_of_smaller_stages(const Plan& plan) {
+  if (const std::string notice = smaller_stages_notice(plan); !notice.empty())
+    log::warning("stages_made_smaller", {{"model", plan.model}, {"stages", notice}});
+}
+
 // Planned anew at each load: what is granted then is what the caps and the others leave; on devices
 // that had no memory to be measured until now, too.
 Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& prepared,
@@ -178,6 +188,15 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& pr
   GOGRID_RETURN_IF_ERROR(measure_the_rest(prepared, server.workspace, server.devices,
                                           process_wide_factory(), &server.governor, stop));
   GOGRID_ASSIGN_OR_RETURN(prepared.plan, plan_now(prepared, server.devices, server.ledger));
+  bool measures = false;  // then that is the first half of the load
+  GOGRID_RETURN_IF_ERROR(add_loss(
+      prepared, server.workspace, process_wide_factory(), &server.governor,
+      [&](double share) {
+        measures = true;
+        progress(share / 2);
+      },
+      stop));
+  warn_of_smaller_stages(prepared.plan);
   for (const std::string& reason : prepared.plan.why) {
     log::info("plan", {{"model", prepared.source.name}, {"why", reason}});
   }
@@ -186,7 +205,9 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& pr
   options.governor = &server.governor;
   options.policies = server.policies.get();
   options.duty = server.duty;
-  return TextEngine::load(options, process_wide_factory(), server.clock, progress, stop);
+  return TextEngine::load(
+      options, process_wide_factory(), server.clock,
+      [&](double share) { progress(measures ? (1 + share) / 2 : share); }, stop);
 }
 
 Status add_model(Server& server, PreparedModel prepared, ModelKeeping keeping) {

@@ -1,5 +1,7 @@
 #include "app/text_tokens.h"
 
+#include <utility>
+
 #include "base/files.h"
 #include "base/sha256.h"
 #include "model/tokenizer.h"
@@ -9,6 +11,10 @@ namespace gogrid {
 Result<TextTokens> tokens_of_text(const std::filesystem::path& text,
                                   const std::filesystem::path& model) {
   GOGRID_ASSIGN_OR_RETURN(std::string content, read_file(text, kMaxText));
+  return tokens_of_content(std::move(content), model);
+}
+
+Result<TextTokens> tokens_of_content(std::string content, const std::filesystem::path& model) {
   TextTokens made;
   Sha256 hash;
   hash.update(content);

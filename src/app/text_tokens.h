@@ -24,6 +24,9 @@ struct TextTokens {
 Result<TextTokens> tokens_of_text(const std::filesystem::path& text,
                                   const std::filesystem::path& model);
 
+// The same of a text in memory.
+Result<TextTokens> tokens_of_content(std::string content, const std::filesystem::path& model);
+
 inline constexpr std::size_t kMaxText = std::size_t{256} << 20;
 
 }  // namespace gogrid

@@ -58,6 +58,15 @@ void add_size(CLI::App& app, Parsed& parsed) {
                "The same bytes whatever else runs: no flash attention, Q4_K not repacked (slower)");
 }
 
+void add_quantize_stages(CLI::App& app, Parsed& parsed) {
+  app.add_option("--quantize-stages", parsed.quantize_stages,
+                 "Whether stages may have smaller weights than the model's: off (the default); "
+                 "allow, where it does not fit otherwise, with the least loss that fits; "
+                 "DEVICE=TYPE, as in cpu-b=q4_k; several with commas between. The loss is measured "
+                 "and said (docs/quantization.md)")
+      ->type_name("off|allow|DEVICE=TYPE");
+}
+
 void add_placement(CLI::App& app, Parsed& parsed) {
   app.option_defaults()->group("Placement");
   add_devices(app, parsed);
@@ -65,6 +74,7 @@ void add_placement(CLI::App& app, Parsed& parsed) {
                  "Stages by hand instead of the planner's: layers first:last@device, as in "
                  "0:15@cpu-a,15:30@vulkan0")
       ->type_name("STAGES");
+  add_quantize_stages(app, parsed);
   add_size(app, parsed);
 }
 
@@ -312,6 +322,7 @@ void add_models(CLI::App& root, Parsed& parsed) {
   check->add_option("MODEL", parsed.models.name, kModelHelp)->required();
   check->option_defaults()->group("Placement");
   add_devices(*check, parsed);
+  add_quantize_stages(*check, parsed);
   add_size(*check, parsed);
   check->footer(help_text::kCheck);
   const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 2> named{

@@ -18,6 +18,7 @@ struct Parsed {
   CommonOptions common;
   std::vector<std::string> devices;
   std::optional<std::string> split;
+  std::optional<std::string> quantize_stages;
   PlacementOptions placement;
   PolicyOptions policy;
   ServeCommand serve;

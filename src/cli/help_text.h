@@ -28,6 +28,7 @@ BEHAVIOUR
   Of several models, those that fit are loaded; the others when they are asked for. Then the one
   that was not used for longest gives its memory back, once its streams have ended, and the request
   waits, its stream saying how far the loading is.
+  Stages that --quantize-stages makes smaller are named on standard error, with the measured loss.
 
 EXAMPLES
   gogrid serve --model smollm2-135m
@@ -49,11 +50,13 @@ inline constexpr const char* kPlan = R"(
 BEHAVIOUR
   Measures each device once for this model (a second or two each; kept in the data folder), then
   prints the stages, the predicted speed and the reasons. Ends with status 3, and what is short by
-  how much, when the model does not fit.
+  how much, when the model does not fit. With --quantize-stages it makes the smaller stages, and
+  prints what they cost (docs/quantization.md); both are kept.
 
 EXAMPLES
   gogrid plan smollm2-135m --device cpu-a:cores=0:memory=90MiB --device cpu-b:cores=1
-  gogrid plan smollm2-135m --context 8192 --parallel 8 --json)";
+  gogrid plan smollm2-135m --context 8192 --parallel 8 --json
+  gogrid plan big --device cpu0:memory=6GiB --device vulkan0 --quantize-stages allow)";
 inline constexpr const char* kBench = R"(
 BEHAVIOUR
   Loads the model as planned, runs --parallel sequences at once, and prints prefill and decode speed
@@ -108,7 +111,8 @@ BEHAVIOUR
   memory, and all of them: whether the model fits under the limits in force, or how many bytes it
   is short; the largest context and number of sequences that fit; the predicted speed where
   `gogrid plan` has measured the devices for this model. Where it does not fit as it is: types in
-  which it would. Ends with status 3 when it can never run here.
+  which it would, and stages that --quantize-stages allow would make smaller. Ends with status 3
+  when it can never run here.
 
 EXAMPLES
   gogrid models check smollm2-135m

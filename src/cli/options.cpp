@@ -68,6 +68,11 @@ Result<PlacementOptions> placement_of(const Parsed& parsed) {
     if (!split) return std::unexpected(at_option("--split", split.error()));
     placement.split = *std::move(split);
   }
+  if (parsed.quantize_stages) {
+    auto quantize = parse_quantize_stages(*parsed.quantize_stages);
+    if (!quantize) return std::unexpected(at_option("--quantize-stages", quantize.error()));
+    placement.quantize = *std::move(quantize);
+  }
   return placement;
 }
 

@@ -34,6 +34,7 @@ struct PlacementOptions {
   std::optional<std::uint32_t> context;   // tokens per sequence
   std::optional<std::uint32_t> parallel;  // sequences at once
   bool deterministic = false;
+  std::optional<StageQuantization> quantize;  // --quantize-stages
 };
 
 // How much of the machine, and where else that is said: `serve`, `doctor`, and long jobs.

@@ -4,6 +4,8 @@
 #include <format>
 #include <nlohmann/json.hpp>
 
+#include "http/loss_json.h"
+
 namespace gogrid {
 namespace {
 
@@ -37,6 +39,7 @@ Json stages_of(const TextEngine& engine) {
   for (std::size_t i = 0; i < planned.size(); ++i) {
     Json stage{{"device", planned[i].device},
                {"layers", {planned[i].layers.first, planned[i].layers.last}},
+               {"type", planned[i].type ? Json(planned[i].type->name) : Json()},
                {"estimated", json_of(planned[i].memory)}};
     if (i < running.size()) {
       stage["actual"] = json_of(running[i].memory);
@@ -65,6 +68,7 @@ Json json_of(const ModelStatus& model) {
                   {"predicted",
                    {{"decode_tokens_per_s", plan.predicted.decode_tokens_per_s},
                     {"prefill_tokens_per_s", plan.predicted.prefill_tokens_per_s}}},
+                  {"loss", plan.loss ? json_of(*plan.loss) : Json()},
                   {"why", plan.why}};
   const BatcherStatus status = model.engine->status();
   json["streams"] = {

@@ -169,6 +169,8 @@ TEST_F(Commands, APlanHasItsFixedFieldsAndCoversAllLayers) {
   for (const char* field : {"weights_bytes", "kv_bytes", "compute_bytes"})
     EXPECT_GT(stage[field], 0) << field;
   EXPECT_GT(stage["step_ms"], 0.0);
+  EXPECT_EQ(stage["type"], nullptr);
+  EXPECT_EQ(plan["loss"], nullptr);
   EXPECT_GE(plan["groups"], 1);
   EXPECT_GT(plan["predicted"]["decode_tokens_per_s"], 0.0);
   EXPECT_GT(plan["predicted"]["prefill_tokens_per_s"], 0.0);
@@ -183,6 +185,33 @@ TEST_F(Commands, ASplitByHandIsRunAsAsked) {
   ASSERT_EQ(answer["stages"].size(), 2u);
   EXPECT_EQ(answer["stages"][0]["layers"], Json({0, 1}));
   EXPECT_EQ(answer["stages"][1]["layers"], Json({1, 4}));
+}
+
+TEST_F(Commands, StagesThatAreMadeSmallerAreNeverSilent) {
+  const std::vector<std::string> placement{
+      "--device",          "cpu0",     "--context", "256", "--split", "0:2@cpu0,2:4@cpu0",
+      "--quantize-stages", "cpu0=q4_0"};
+  std::vector<std::string> arguments{"plan", model(), "--json"};
+  arguments.insert(arguments.end(), placement.begin(), placement.end());
+  const Json plan = json(arguments);
+  EXPECT_EQ(plan["stages"][0]["type"], "q4_0");
+  EXPECT_EQ(plan["stages"][1]["type"], "q4_0");
+  EXPECT_GT(plan["loss"]["mean_kl"], 0);
+  EXPECT_GT(plan["loss"]["positions"], 100);
+  EXPECT_EQ(json(arguments)["loss"], plan["loss"]) << "measured once";
+  arguments[2] = "--log-level=warning";
+  EXPECT_THAT(gogrid(arguments).out, AllOf(HasSubstr("as q4_0"), HasSubstr("against tiny: KL")));
+  arguments = {"run", model(), "-p", "hello", "-n", "4"};
+  arguments.insert(arguments.end(), placement.begin(), placement.end());
+  const Outcome run = gogrid(arguments);
+  EXPECT_EQ(run.status, 0);
+  EXPECT_THAT(run.err, AllOf(HasSubstr("layers 0-2 on cpu0 as q4_0"), HasSubstr("KL")));
+  const Json shown = json({"models", "show", model(), "--json"});
+  EXPECT_EQ(shown["stage_losses"][0]["mean_kl"], plan["loss"]["mean_kl"]);
+  const Outcome wrong =
+      gogrid({"plan", model(), "--device", "cpu0", "--quantize-stages", "cpu1=q4_0"});
+  EXPECT_EQ(wrong.status, 2) << wrong.err;
+  EXPECT_THAT(wrong.err, HasSubstr("no device 'cpu1'"));
 }
 
 TEST_F(Commands, ARunSaysTheSameAsTextAndAsJson) {

@@ -21,6 +21,7 @@ listen = "127.0.0.1:9000"
 models = ["a", "b"]
 context = 2048
 parallel = 8
+quantize_stages = "allow,vulkan0=q8_0"
 [[device]]
 id = "cpu-a"
 cores = "0-1"
@@ -35,6 +36,8 @@ id = "vulkan0"
   EXPECT_THAT(config->models, ElementsAre("a", "b"));
   EXPECT_EQ(config->context, 2048u);
   EXPECT_EQ(config->parallel, 8u);
+  EXPECT_TRUE(config->quantize.allow);
+  EXPECT_EQ(config->quantize.forced.at("vulkan0").name, "q8_0");
   ASSERT_EQ(config->devices.size(), 2u);
   EXPECT_EQ(config->devices[0].id, "cpu-a");
   EXPECT_THAT(config->devices[0].cores, ElementsAre(0, 1));
@@ -72,6 +75,7 @@ TEST(Config, LeavesUnsaidWhatItDoesNotSay) {
     EXPECT_FALSE(config->listen);
     EXPECT_FALSE(config->context);
     EXPECT_FALSE(config->parallel);
+    EXPECT_FALSE(config->quantize.allow);
     EXPECT_THAT(config->models, IsEmpty());
     EXPECT_THAT(config->devices, IsEmpty());
   }
@@ -112,6 +116,8 @@ INSTANTIATE_TEST_SUITE_P(All, ConfigMistakes, ::testing::Values(
     Mistake{"[server]\non_demand = \"yes\"\n", "g.toml:2: ", {"server.on_demand", "true or false"}},
     Mistake{"[aliases]\ngpt = 4\n", "g.toml:2: ", {"aliases.gpt", "a model's name"}},
     Mistake{"aliases = 4\n", "g.toml:1: ", {"aliases", "table"}},
+    Mistake{"[server]\nquantize_stages = true\n", "g.toml:2: ", {"server.quantize_stages", "a string"}},
+    Mistake{"[server]\nquantize_stages = \"yes\"\n", "g.toml:2: ", {"server.quantize_stages", "off, allow or DEVICE=TYPE", "yes"}},
     Mistake{"[server]\nmodels = \"a\"\n", "g.toml:2: ", {"server.models", "array of strings"}},
     Mistake{"[server]\nmodels = [\n  \"a\",\n  7,\n]\n", "g.toml:4: ", {"server.models", "7"}},
     Mistake{"server = 3\n", "g.toml:1: ", {"server", "table"}},

@@ -107,11 +107,22 @@ TEST(Placement, ADeviceDoesNotSwallowTheModelAfterIt) {
 
 TEST(Placement, ReadsASplitByHand) {
   const auto run = command<RunCommand>({"run", "m", "--split", "0:15@cpu-a,15:30@vulkan0"});
+  EXPECT_FALSE(run.placement.quantize);
   ASSERT_EQ(run.placement.split.size(), 2u);
   EXPECT_EQ(run.placement.split[0].device, "cpu-a");
   EXPECT_EQ(run.placement.split[0].layers.last, 15u);
   EXPECT_EQ(run.placement.split[1].layers.first, 15u);
   EXPECT_EQ(run.placement.split[1].layers.last, 30u);
+}
+
+TEST(Options, SayWhichStagesMayBeSmaller) {
+  const auto plan = command<PlanCommand>({"plan", "m", "--quantize-stages", "allow,cpu-b=q4_k"});
+  ASSERT_TRUE(plan.placement.quantize);
+  EXPECT_TRUE(plan.placement.quantize->allow);
+  EXPECT_EQ(plan.placement.quantize->forced.at("cpu-b").name, "q4_K");
+  const auto check = command<ModelsCommand>({"models", "check", "m", "--quantize-stages", "off"});
+  ASSERT_TRUE(check.placement.quantize);
+  EXPECT_FALSE(check.placement.quantize->allow);
 }
 
 TEST(Placement, IsTheSameForEveryCommandThatPlaces) {

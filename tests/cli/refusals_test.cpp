@@ -85,6 +85,8 @@ INSTANTIATE_TEST_SUITE_P(Ranges, Refusals, ::testing::Values(
     Refused{{"plan", "m", "--device", ""}, {"--device"}},
     Refused{{"plan", "m", "--split", "0:15"}, {"0:15"}},
     Refused{{"plan", "m", "--split", "a:b@cpu0"}, {"a:b@cpu0"}},
+    Refused{{"plan", "m", "--quantize-stages", "on"}, {"--quantize-stages", "off, allow or DEVICE=TYPE", "on"}},
+    Refused{{"serve", "--quantize-stages", "cpu-b=q4_k_m"}, {"--quantize-stages", "did you mean q4_k"}},
     Refused{{"plan", "m", "--split", ""}, {"--split"}}));
 // clang-format on
 
