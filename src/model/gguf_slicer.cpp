@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <format>
 #include <map>
 #include <optional>
@@ -14,6 +13,7 @@
 
 #include "base/files.h"
 #include "model/gguf_encoder.h"
+#include "model/layer_name.h"
 #include "model/row_quantizer.h"
 #include "model/split_file.h"
 #include "model/stage_types.h"
@@ -49,24 +49,6 @@ struct SliceTensor {
   Bytes offset = 0;                        // from the start of the data section
   std::optional<WeightType> becomes = {};  // empty: copied as it is
 };
-
-// "blk.12.attn_q.weight" is of layer 12, and its rest ".attn_q.weight".
-struct LayerName {
-  std::uint32_t layer = 0;
-  std::string_view rest;
-};
-
-std::optional<LayerName> parse_layer_name(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const std::string_view number = name.substr(kPrefix.size());
-  LayerName parsed;
-  const auto [end, error] =
-      std::from_chars(number.data(), number.data() + number.size(), parsed.layer);
-  parsed.rest = number.substr(static_cast<std::size_t>(end - number.data()));
-  if (error != std::errc{} || !parsed.rest.starts_with('.')) return std::nullopt;
-  return parsed;
-}
 
 // Of all its rows; not larger than the tensor.
 Bytes size_as(const GgufTensor& tensor, const WeightType& type) {
