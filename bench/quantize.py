@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Every type that `gogrid quantize` writes, beside llama-quantize: the same bytes, in how much time, and whether the model answers; with
---loss also `gogrid models loss` beside llama-perplexity, and `gogrid imatrix` beside llama-imatrix, on a text.
+--loss also `gogrid models loss` beside llama-perplexity, and `gogrid imatrix` beside llama-imatrix, on a text. With --sizes, instead: what
+`gogrid quantize --target-size` loses beside uniform types, in files of the same size.
 
     bench/quantize.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf [--types q4_k_m,q8_0] [--loss TEXT] [--chunks N] [--rounds N]
+    bench/quantize.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --sizes q2_k,q3_k_m,q4_k_m --choose TEXT --loss ANOTHER [--imatrix]
 
 The model is made f16 first. Needs Debian's llama.cpp-tools and llama.cpp-tools-extra (scripts/setup.sh).
 """
@@ -12,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import random
 import re
 import statistics
 import struct
@@ -111,8 +114,8 @@ class Work:
         return mine, theirs
 
 
-def sums_of(path):
-    """The sums and counts of an importance matrix, by their tensors' names: a small reader of GGUF."""
+def tensors_of(path):
+    """(the file's bytes, [(name, elements, ggml_type, place)]): a small reader of GGUF."""
     data = pathlib.Path(path).read_bytes()
     at = 0
 
@@ -147,8 +150,31 @@ def sums_of(path):
         count = math.prod(take("Q") for _ in range(dimensions))
         found.append((name, count, take("I"), take("Q")))
     begin = (at + 31) // 32 * 32
-    return {name: struct.unpack_from(f"<{count}f", data, begin + offset) for name, count, kind, offset in found
+    return data, [(name, count, kind, begin + offset) for name, count, kind, offset in found]
+
+
+def sums_of(path):
+    """The sums and counts of an importance matrix, by their tensors' names."""
+    data, tensors = tensors_of(path)
+    return {name: struct.unpack_from(f"<{count}f", data, place) for name, count, kind, place in tensors
             if kind == 0 and name.endswith((".in_sum2", ".counts"))}
+
+
+def write_unquantized(source, target, seed=1):
+    """A model of 16 bits whose weights lie on no grid, made of one that was quantized once: to type it came from, such a model would go back
+    without loss, which no model does that was trained. The low 8 of the 10 bits of every mantissa become random: about as far off as rounding to
+    4 bits is."""
+    data, tensors = tensors_of(source)
+    data = bytearray(data)
+    chance = random.Random(seed)
+    for _, count, kind, place in tensors:
+        if kind != 1:
+            continue
+        size = 2 * count
+        mask = int.from_bytes(b"\xff\x00" * count, "little")
+        noise = int.from_bytes(chance.randbytes(size), "little") & mask
+        data[place:place + size] = (int.from_bytes(data[place:place + size], "little") ^ noise).to_bytes(size, "little")
+    pathlib.Path(target).write_bytes(data)
 
 
 def compare_imatrix(mine, theirs):
@@ -162,6 +188,32 @@ def compare_imatrix(mine, theirs):
     return worst, len(a) // 2
 
 
+def compare_sizes(work, base, arguments):
+    """True where each size's chosen types lose less than its uniform type, on a text that they were not chosen by."""
+    model, uniform, chosen = (work.folder / name for name in ("fresh.gguf", "uniform.gguf", "chosen.gguf"))
+    write_unquantized(base, model)
+    matrix = []
+    if arguments.imatrix:
+        matrix = ["--imatrix", work.folder / "choose.imatrix.gguf"]
+        gogrid(work.data, "imatrix", model, "--text", arguments.choose, "-o", matrix[1], *UNLIMITED)
+    limit = ["--chunks", arguments.chunks] if arguments.chunks else []
+    good = True
+    for kind in arguments.sizes.split(","):
+        for made in (uniform, chosen):
+            made.unlink(missing_ok=True)
+        gogrid(work.data, "quantize", model, uniform, "--type", kind, *matrix, "--threads", work.threads, *UNLIMITED)
+        size = uniform.stat().st_size
+        begin = time.monotonic()
+        gogrid(work.data, "quantize", model, chosen, "--target-size", size, "--text", arguments.choose, *matrix, "--threads", work.threads, *UNLIMITED)
+        taken = time.monotonic() - begin
+        lost = [json.loads(gogrid(work.data, "models loss", model, made, "--text", arguments.loss, *UNLIMITED, "--json", *limit).stdout)
+                for made in (uniform, chosen)]
+        good &= lost[1]["mean_kl"] < lost[0]["mean_kl"] and chosen.stat().st_size <= size
+        print(f"{kind:8} {size} bytes: KL {lost[0]['mean_kl']:.5f}, same top token {100 * lost[0]['same_top']:.1f} %; chosen in {taken:.0f} s: "
+              f"{chosen.stat().st_size} bytes, KL {lost[1]['mean_kl']:.5f}, {100 * lost[1]['same_top']:.1f} %", flush=True)
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -171,7 +223,12 @@ def main():
     parser.add_argument("--loss", metavar="TEXT")
     parser.add_argument("--loss-types", default="q8_0,q4_k_m,q3_k_m,q2_k")
     parser.add_argument("--chunks", type=int, default=0)
+    parser.add_argument("--sizes", metavar="TYPES")
+    parser.add_argument("--choose", metavar="TEXT")
+    parser.add_argument("--imatrix", action="store_true", help="with --sizes: both with an importance matrix of the text to choose by")
     arguments = parser.parse_args()
+    if arguments.sizes and not (arguments.choose and arguments.loss):
+        parser.error("--sizes: expected a text to choose by (--choose) and another to compare on (--loss)")
     good = True
     with tempfile.TemporaryDirectory(prefix="gogrid-quantize-") as name:
         folder = pathlib.Path(name)
@@ -180,6 +237,8 @@ def main():
         _, done = work.ours(arguments.model, base, "f16", "--allow-requantize")
         if done.returncode != 0:
             sys.exit(done.stderr)
+        if arguments.sizes:
+            return 0 if compare_sizes(work, base, arguments) else 1
         limit = ["--chunks", arguments.chunks] if arguments.chunks else []
         if arguments.loss:
             mine, theirs = folder / "mine.imatrix.gguf", folder / "theirs.imatrix.gguf"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <format>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,8 +13,10 @@
 #include "app/one_device.h"
 #include "app/prepare.h"
 #include "app/stop_signals.h"
+#include "app/target_size.h"
 #include "app/terminal.h"
 #include "base/files.h"
+#include "base/text.h"
 #include "model/quantizer.h"
 
 namespace gogrid {
@@ -80,9 +83,11 @@ Status read_overrides(const QuantizeCommand& command, QuantizeOptions& options) 
 Result<std::unique_ptr<Request>> request_of(const QuantizeCommand& command) {
   auto request = std::make_unique<Request>();
   QuantizeOptions& options = request->options;
-  auto mix = find_mix(command.type);
-  if (!mix) return at_option("--type", mix.error());
-  options.mix = *mix;
+  if (!command.target_size) {
+    auto mix = find_mix(command.type);
+    if (!mix) return at_option("--type", mix.error());
+    options.mix = *mix;
+  }
   GOGRID_ASSIGN_OR_RETURN(options.output_type,
                           weight_type_of("--output-type", command.output_type));
   GOGRID_ASSIGN_OR_RETURN(options.token_embedding_type,
@@ -114,6 +119,22 @@ std::vector<std::pair<std::string, std::size_t>> count_types(const QuantizationP
   std::vector<std::pair<std::string, std::size_t>> counts;
   for (const auto& [name, sum] : sorted) counts.emplace_back(name, sum.second);
   return counts;
+}
+
+// What was chosen for a size, and the words that choose it again.
+void print_chosen(const ChosenTypes& chosen, const QuantizeCommand& command) {
+  std::printf(
+      "  chosen by rounding %zu groups of tensors, one at a time: a KL of about %.3g on %s\n"
+      "  recipe (--type %s --recipe FILE makes the same again):\n%s",
+      chosen.trials, chosen.predicted_kl, command.text.filename().c_str(),
+      std::string(chosen.mix.name).c_str(), format_recipe(chosen.recipe).c_str());
+}
+
+Json json_of(const ChosenTypes& chosen, Bytes target) {
+  Json recipe = Json::array();
+  for (const TensorOverride& entry : chosen.recipe)
+    recipe.push_back(trimmed(format_recipe({&entry, 1})));
+  return {{"target_bytes", target}, {"predicted_kl", chosen.predicted_kl}, {"recipe", recipe}};
 }
 
 void print_plan(const QuantizationPlan& plan, const QuantizeOptions& options, const Json& made,
@@ -206,6 +227,13 @@ void begin_to_sync(const AtomicFile& file) {
 #endif
 }
 
+// What was planned must be what was chosen.
+Status check_size(Bytes bytes, const QuantizeCommand& command) {
+  if (!command.target_size || bytes <= *command.target_size) return {};
+  return fail(ErrorCode::kInternal, std::format("[quantize] a file of at most {} bytes: {}",
+                                                *command.target_size, bytes));
+}
+
 Status write_tensors(LongJob& job, const GgufFile& model, const AtomicFile& file,
                      const QuantizeOptions& options, const QuantizationPlan& plan) {
   ProgressLine line("quantizing " + model.path().filename().string());
@@ -238,10 +266,23 @@ Status quantize_command(const QuantizeCommand& command, const CommonOptions& com
   GOGRID_ASSIGN_OR_RETURN(const GgufFile model, GgufFile::open(source.path));
   GOGRID_RETURN_IF_ERROR(read_profile(model));
   QuantizeOptions& options = request->options;
-  GOGRID_ASSIGN_OR_RETURN(const QuantizationPlan plan, plan_quantization(model, options));
   Json made{{"model", command.model}, {"path", nullptr}, {"name", nullptr}, {"bytes", nullptr}};
+  std::optional<ChosenTypes> chosen;
+  if (command.target_size) {
+    GOGRID_ASSIGN_OR_RETURN(
+        chosen, choose_for_size(command, options, source, model, workspace, *job, signals));
+    options.mix = chosen->mix;
+    options.overrides.insert(options.overrides.end(), chosen->recipe.begin(), chosen->recipe.end());
+    made.update(json_of(*chosen, *command.target_size));
+  }
+  GOGRID_ASSIGN_OR_RETURN(const QuantizationPlan plan, plan_quantization(model, options));
+  GOGRID_RETURN_IF_ERROR(check_size(plan.after(), command));
+  const auto print = [&](const std::string& how) {
+    print_plan(plan, options, made, how, common.json);
+    if (chosen && !common.json) print_chosen(*chosen, command);
+  };
   if (command.dry_run) {
-    print_plan(plan, options, made, "would write " + target.shown(), common.json);
+    print("would write " + target.shown());
     return {};
   }
   GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
@@ -251,12 +292,14 @@ Status quantize_command(const QuantizeCommand& command, const CommonOptions& com
   GOGRID_ASSIGN_OR_RETURN(const auto lease, lease_buffer(*job, "quantizing " + command.model,
                                                          options, plan.buffer_bytes));
   GOGRID_RETURN_IF_ERROR(write_tensors(*job, model, file, options, plan));
+  std::error_code error;
+  GOGRID_RETURN_IF_ERROR(check_size(fs::file_size(file.path(), error), command));
   GOGRID_ASSIGN_OR_RETURN(const fs::path written, keep(library, target, std::move(file)));
   signals.forget();
   made["path"] = written.string();
   if (!target.name.empty()) made["name"] = target.name;
   made["bytes"] = fs::file_size(written);
-  print_plan(plan, options, made, "wrote " + target.shown(), common.json);
+  print("wrote " + target.shown());
   return {};
 }
 

@@ -341,6 +341,30 @@ void add_models(CLI::App& root, Parsed& parsed) {
     add_common(*app, parsed.common);
 }
 
+// Types by a size that is to be reached, instead of a mix.
+void add_target_size(CLI::App& app, Parsed& parsed, CLI::Option* type) {
+  QuantizeCommand& command = parsed.quantize;
+  auto* size = app.add_option("--target-size", parsed.target_size,
+                              "Instead of --type: choose a type for each tensor, so that the file "
+                              "is at most so large, as in 3GiB, and loses least on --text")
+                   ->type_name("SIZE")
+                   ->excludes(type);
+  auto* text = app.add_option("-f,--text", command.text,
+                              "With --target-size: a text like what the model will be asked, of "
+                              "at least 512 tokens")
+                   ->type_name("FILE")
+                   ->needs(size);
+  size->needs(text);
+  app.add_option("--chunks", command.chunks,
+                 "Measure on so many chunks of 256 tokens of it (default 2): more is steadier, and "
+                 "takes that much longer")
+      ->type_name("N")
+      ->check(whole_number(1, 1'000'000))
+      ->needs(size);
+  add_devices(app, parsed);
+  app.get_option("--device")->needs(size);
+}
+
 void add_quantize(CLI::App& root, Parsed& parsed) {
   auto* app = root.add_subcommand("quantize", "Make a model smaller");
   QuantizeCommand& command = parsed.quantize;
@@ -350,11 +374,11 @@ void add_quantize(CLI::App& root, Parsed& parsed) {
   app->add_option("--name", command.name, "Write into the library, under this name, not into OUT")
       ->type_name("NAME")
       ->excludes(out);
-  app->add_option("-t,--type", command.type,
-                  "What to make of the weights: q4_k_m, q8_0, f16 and so on (all: "
-                  "docs/quantization.md)")
-      ->type_name("TYPE")
-      ->required();
+  auto* type = app->add_option("-t,--type", command.type,
+                               "What to make of the weights: q4_k_m, q8_0, f16 and so on (all: "
+                               "docs/quantization.md); or see --target-size")
+                   ->type_name("TYPE");
+  add_target_size(*app, parsed, type);
   repeatable(app->add_option("--tensor-type", command.tensor_types,
                              "Another type for the tensors in whose names the regular expression "
                              "NAME is found, as in attn_v=q8_0; repeatable, the first that fits "
@@ -370,7 +394,7 @@ void add_quantize(CLI::App& root, Parsed& parsed) {
   app->add_option("--token-embedding-type", command.token_embedding_type,
                   "Another type for token_embd.weight")
       ->type_name("TYPE");
-  app->add_flag("--pure", command.pure, "All matrices in the same type, not in a mix");
+  app->add_flag("--pure", command.pure, "All matrices in the same type, not in a mix")->needs(type);
   app->add_flag("--allow-requantize", command.allow_requantize,
                 "Also from weights that are quantized already: they lose once more");
   app->add_flag("--dry-run", command.dry_run, "Say what would be written, and write nothing");

@@ -31,6 +31,7 @@ struct Parsed {
   std::optional<std::string> load_wait;
   std::optional<std::string> limit_rate;
   QuantizeCommand quantize;
+  std::optional<std::string> target_size;
   ImatrixCommand imatrix;
   CompletionCommand completion;
 };

@@ -104,7 +104,18 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
     if (!rate) return std::unexpected(at_option("--limit-rate", rate.error()));
     parsed.models.pull.limit_rate = *rate;
   }
+  if (parsed.target_size) {
+    const auto size = parse_bytes(*parsed.target_size);
+    if (!size) return std::unexpected(at_option("--target-size", size.error()));
+    parsed.quantize.target_size = *size;
+  }
   const std::string name = root.get_subcommands().front()->get_name();
+  if (name == "quantize" && parsed.quantize.type.empty() && !parsed.target_size) {
+    return fail(ErrorCode::kInvalidArgument,
+                "expected what to make of the weights: --type TYPE, or --target-size SIZE\n"
+                "Try 'gogrid quantize --help'.",
+                "--type");
+  }
   const auto placed = [&](auto command) {
     command.placement = placement;
     line.command = std::move(command);
@@ -119,7 +130,7 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   if (name == "bench") placed(std::move(parsed.bench));
   if (name == "devices") line.command = DevicesCommand{placement.devices};
   if (name == "doctor") line.command = DoctorCommand{placement.devices, parsed.policy};
-  parsed.models.loss.devices = parsed.imatrix.devices = placement.devices;
+  parsed.models.loss.devices = parsed.imatrix.devices = parsed.quantize.devices = placement.devices;
   parsed.models.loss.policy = parsed.imatrix.policy = parsed.quantize.policy = parsed.policy;
   if (name == "models") placed(std::move(parsed.models));
   if (name == "imatrix") line.command = std::move(parsed.imatrix);

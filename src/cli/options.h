@@ -140,7 +140,11 @@ struct QuantizeCommand {
   std::string model;             // a library name or a path
   std::filesystem::path output;  // or, into the library:
   std::string name;
-  std::string type;                       // of the mix
+  std::string type;                       // of the mix; or:
+  std::optional<Bytes> target_size;       // of the file, at most: types are chosen
+  std::filesystem::path text;             // to choose them by
+  std::uint32_t chunks = 2;               // of the text
+  std::vector<DeviceSpec> devices;        // to measure on; one at most; empty: the CPU
   std::vector<std::string> tensor_types;  // NAME=TYPE
   std::filesystem::path recipe;
   std::filesystem::path imatrix;

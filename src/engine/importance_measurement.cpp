@@ -102,10 +102,7 @@ Status measure_here(const ImportanceQuestion& question, StageFactory& factory, M
   gate.open();
   for (std::uint32_t i = question.first_chunk; i < chunks; ++i) {
     if (!progress(i, chunks)) return fail(ErrorCode::kCancelled, "[imatrix] stopped");
-    const auto tokens =
-        question.tokens.subspan(std::size_t{i} * question.context, question.context);
-    std::vector<Token> chunk(tokens.begin(), tokens.end());
-    if (question.begin_token) chunk.front() = *question.begin_token;
+    const auto chunk = chunk_at(question.tokens, i, question.context, question.begin_token);
     GOGRID_RETURN_IF_ERROR(run_chunk(chunk, *stage, spec.max_step_rows));
     GOGRID_RETURN_IF_ERROR(collector.status());
   }

@@ -2,28 +2,21 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
 #include <stop_token>
-#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "device/device.h"
+#include "engine/text_run.h"
 #include "model/model_loss.h"
-#include "model/model_profile.h"
 #include "request/sampling_spec.h"
 #include "resource/memory_ledger.h"
 #include "stage/stage.h"
 
 namespace gogrid {
-
-struct LossSide {
-  std::string name;
-  std::filesystem::path path;
-  ModelProfile profile;
-};
 
 struct LossQuestion {
   LossSide base;
@@ -42,6 +35,10 @@ using ChunkProgress = std::function<bool(std::uint32_t done, std::uint32_t chunk
 // be said.
 Result<std::uint32_t> count_chunks(std::size_t tokens, std::uint32_t context,
                                    std::uint32_t max_chunks);
+
+// The i-th chunk, with the begin token where there is one.
+std::vector<Token> chunk_at(std::span<const Token> tokens, std::uint32_t i, std::uint32_t context,
+                            const std::optional<Token>& begin_token);
 
 // Both models are loaded at once, with leases of `ledger` for all they take; logits are kept for a
 // few rows at a time, so that memory does not grow with the text but for four bytes a position.

@@ -113,6 +113,10 @@ bool is_embedding(const GgufTensor& tensor) {
   return tensor.name == kEmbedding || tensor.name == kLayerEmbedding;
 }
 
+bool is_vocabulary_wide(std::string_view name) {
+  return name == kOutput || name == kEmbedding || name == kLayerEmbedding;
+}
+
 Status check_blocks(const GgufTensor& tensor, const WeightType& type, std::string_view option) {
   if (tensor.shape[0] % type.block == 0) return {};
   return refuse(ErrorCode::kInvalidArgument,
@@ -257,17 +261,6 @@ Status check_requantized(const QuantizedTensor& tensor, const QuantizeOptions& o
                 "--allow-requantize");
 }
 
-bool needs_importance(const QuantizedTensor& tensor, const QuantizeOptions& options) {
-  if (ggml_quantize_requires_imatrix(type_of(tensor.to))) return true;
-  if (tensor.name == kOutput || tensor.name == kEmbedding || tensor.name == kLayerEmbedding)
-    return false;
-  // libllama's own rules: below that the result is no use.
-  constexpr std::array kVerySmall{GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS,
-                                  GGML_TYPE_IQ2_S,   GGML_TYPE_IQ1_M,   GGML_TYPE_IQ1_S};
-  if (std::ranges::contains(kVerySmall, type_of(tensor.to))) return true;
-  return tensor.to.type == GGML_TYPE_Q2_K && options.mix.name == "q2_k_s";
-}
-
 Status check_importance(const GgufTensor& source, const QuantizedTensor& tensor,
                         const QuantizeOptions& options) {
   const ImportanceEntry* entry = nullptr;
@@ -282,7 +275,10 @@ Status check_importance(const GgufTensor& source, const QuantizedTensor& tensor,
                               tensor.name, source.shape[0] * source.shape[2], entry->sums.size()),
                   "--imatrix");
   }
-  if (fits || !needs_importance(tensor, options)) return {};
+  const bool needed = needs_importance(tensor.name, tensor.to) ||
+                      (tensor.to.type == GGML_TYPE_Q2_K && options.mix.name == "q2_k_s" &&
+                       !is_vocabulary_wide(tensor.name));
+  if (fits || !needed) return {};
   return refuse(
       ErrorCode::kInvalidArgument,
       std::format("an importance matrix for {} as {}: {} (gogrid imatrix makes one)", tensor.name,
@@ -321,6 +317,13 @@ Status check_written(const GgufFile& made, const QuantizationPlan& plan) {
 }
 
 }  // namespace
+
+bool needs_importance(std::string_view tensor, const WeightType& type) {
+  if (ggml_quantize_requires_imatrix(type_of(type))) return true;
+  constexpr std::array kVerySmall{GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS,
+                                  GGML_TYPE_IQ2_S,   GGML_TYPE_IQ1_M,   GGML_TYPE_IQ1_S};
+  return !is_vocabulary_wide(tensor) && std::ranges::contains(kVerySmall, type_of(type));
+}
 
 std::optional<std::string_view> tensor_of_line(std::string_view line) {
   const auto count = line.find("] ");

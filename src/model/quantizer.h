@@ -74,6 +74,10 @@ Status quantize_model(const GgufFile& model, const std::filesystem::path& target
                       const QuantizeOptions& options, const QuantizationPlan& plan,
                       const TensorProgress& progress);
 
+// Whether libllama writes this tensor in this type only with an importance matrix that has
+// something on it: below that the result is no use.
+bool needs_importance(std::string_view tensor, const WeightType& type);
+
 // Tells what a line of libllama's is about: the name out of "[  12/ 272] blk.0.attn_k.weight - […".
 std::optional<std::string_view> tensor_of_line(std::string_view line);
 

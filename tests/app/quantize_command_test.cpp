@@ -21,6 +21,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using Json = nlohmann::json;
 
 class QuantizeCommand : public ::testing::Test {
@@ -145,6 +146,101 @@ TEST_F(QuantizeCommand, StaysWithinTheMemoryItMayUse) {
   EXPECT_EQ(outcome.status, 3) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("cap 0 B"));
   EXPECT_THAT(written(), IsEmpty());
+}
+
+// A text of 600 tokens and more for the tiny vocabulary, which has one a byte.
+fs::path write_text(const TemporaryFolder& folder) {
+  std::string text;
+  for (int i = 0; text.size() < 1200; ++i)
+    text += "line " + std::to_string(i * 7919) + " of a text that says little\n";
+  EXPECT_TRUE(write_file(folder / "text.txt", text));
+  return folder / "text.txt";
+}
+
+TEST_F(QuantizeCommand, ReachesASizeAndSaysHow) {
+  const std::string text = write_text(folder_);
+  const Bytes size = fs::file_size(source_) / 3;
+  const Outcome outcome = quantize({out_ / "made.gguf", "--target-size", std::to_string(size),
+                                    "--text", text, "--threads", "2", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json made = Json::parse(outcome.out);
+  EXPECT_EQ(made["target_bytes"], size);
+  EXPECT_LE(made["bytes"], size);
+  EXPECT_EQ(made["bytes"], fs::file_size(out_ / "made.gguf"));
+  EXPECT_GT(made["bytes"], size * 98 / 100) << "bytes that are there are used";
+  EXPECT_GT(made["predicted_kl"], 0);
+  EXPECT_TRUE(fs::is_empty(data_ / "slices")) << "the trial model is gone";
+  // The recipe makes the same file.
+  std::string recipe;
+  for (const auto& line : made["recipe"]) recipe += line.get<std::string>() + "\n";
+  ASSERT_TRUE(write_file(folder_ / "recipe", recipe));
+  ASSERT_EQ(quantize({out_ / "again.gguf", "--type", made["type"], "--recipe", folder_ / "recipe"})
+                .status,
+            0);
+  EXPECT_EQ(read_file(out_ / "again.gguf", kGiB).value(),
+            read_file(out_ / "made.gguf", kGiB).value());
+}
+
+TEST_F(QuantizeCommand, KeepsToWhatWasChosenByHandWhileItReachesASize) {
+  const std::string text = write_text(folder_);
+  const Bytes size = fs::file_size(source_) / 2;
+  const Outcome outcome =
+      quantize({"--name", "made", "--target-size", std::to_string(size), "--text", text,
+                "--tensor-type", "attn_v=q4_0", "--token-embedding-type", "q5_1"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("recipe (--type"), HasSubstr("groups of tensors")));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("attn_v")));
+  const Outcome shown =
+      run_program({GOGRID_PROGRAM, "models", "show", "made", "--tensors", "--json"}, data_);
+  const Json model = Json::parse(shown.out);
+  EXPECT_LE(model["bytes"], size);
+  for (const auto& tensor : model["tensors"]) {
+    if (tensor["name"] == "token_embd.weight") {
+      EXPECT_EQ(tensor["type"], "q5_1");
+    }
+    if (tensor["name"].get<std::string>().contains("attn_v")) {
+      EXPECT_EQ(tensor["type"], "q4_0");
+    }
+  }
+}
+
+TEST_F(QuantizeCommand, RefusesSizesThatCannotBeReached) {
+  const std::string text = write_text(folder_);
+  ASSERT_TRUE(write_file(folder_ / "short.txt", "a text of too few words"));
+  const std::string out = out_ / "made.gguf";
+  const std::string half = std::to_string(fs::file_size(source_) / 2);
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
+      {{out, "--target-size", "100KiB", "--text", text}, "expected at least"},
+      {{out, "--target-size", "1GiB", "--text", text}, "less than the model has"},
+      {{out, "--target-size", half, "--text", folder_ / "short.txt"}, "a text of at least 512"},
+      {{out, "--target-size", half}, "--text"},
+      {{out, "--target-size", "many", "--text", text}, "--target-size"},
+      {{out, "--target-size", half, "--text", text, "--type", "q4_0"}, "--type"},
+      {{out, "--target-size", half, "--text", text, "--pure"}, "--pure"},
+      {{out, "--type", "q4_0", "--text", text}, "--text"},
+      {{out}, "--target-size"}};
+  for (const auto& [arguments, what] : wrong) {
+    const Outcome outcome = quantize(arguments);
+    EXPECT_EQ(outcome.status, 2) << what << ": " << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(what));
+  }
+  EXPECT_THAT(written(), IsEmpty());
+}
+
+TEST_F(QuantizeCommand, ToldToStopWhileItMeasuresItLeavesNothingBehind) {
+  const std::string text = write_text(folder_);
+  const Bytes size = fs::file_size(source_) / 3;
+  Process process(words({out_ / "made.gguf", "--target-size", std::to_string(size), "--text", text,
+                         "--threads", "1"}),
+                  data_);
+  const fs::path slices = data_ / "slices";
+  while (!fs::exists(slices) || fs::is_empty(slices)) std::this_thread::yield();  // the trial model
+  process.signal(SIGINT);
+  const Outcome outcome = process.finish();
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("nothing was written"));
+  EXPECT_THAT(written(), IsEmpty());
+  EXPECT_TRUE(fs::is_empty(slices));
 }
 
 TEST_F(QuantizeCommand, ToldToStopItLeavesNothingBehind) {

@@ -51,6 +51,17 @@ class QuantizeEqualsLlama(unittest.TestCase):
     def adjusted(options):
         return ["--output-tensor-type" if option == "--output-type" else option for option in options]
 
+    def test_types_of_few_bits_are_theirs_with_the_same_importance_matrix(self):
+        matrix = self.folder / "few.imatrix.gguf"
+        bench.gogrid(self.work.data, "imatrix", self.base, "--text", self.text, "-o", matrix, "--context", CONTEXT, *bench.UNLIMITED, *CHUNKS)
+        for kind in ("iq1_s", "iq1_m", "iq2_xxs", "iq2_m", "iq3_s", "iq3_m"):
+            with self.subTest(kind=kind):
+                mine, theirs = self.folder / "mine.gguf", self.folder / "theirs.gguf"
+                for make, target in ((self.work.ours, mine), (self.work.theirs, theirs)):
+                    _, done = make(self.base, target, kind, "--imatrix", matrix)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertTrue(filecmp.cmp(mine, theirs, shallow=False))
+
     def test_loss_and_importance_are_theirs(self):
         mine, theirs = self.folder / "mine.imatrix.gguf", self.folder / "theirs.imatrix.gguf"
         bench.gogrid(self.work.data, "imatrix", self.base, "--text", self.text, "-o", mine, "--context", CONTEXT, *bench.UNLIMITED, *CHUNKS)
@@ -74,6 +85,22 @@ class QuantizeEqualsLlama(unittest.TestCase):
         # A share of some hundred positions: kernels of other batches round differently where two tokens are nearly as likely.
         self.assertLess(abs(ours["same_top"] - llama["same_top"]), NEAR, f"{ours} {llama}")
         self.assertLess(abs(ours["base_perplexity"] / llama["final"] - 1), NEAR)
+
+    def test_a_target_size_loses_less_than_the_uniform_type_of_that_size(self):
+        model, uniform, chosen = (self.folder / name for name in ("fresh.gguf", "uniform.gguf", "chosen.gguf"))
+        bench.write_unquantized(self.base, model)
+        _, done = self.work.ours(model, uniform, "q3_k_m")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        size = uniform.stat().st_size
+        choose = self.folder / "choose.txt"
+        choose.write_text((ROOT / "docs/cli.md").read_text(encoding="utf-8"), encoding="utf-8")
+        said = json.loads(bench.gogrid(self.work.data, "quantize", model, chosen, "--target-size", size, "--text", choose, "--chunks", 1,
+                                       "--threads", 2, *bench.UNLIMITED, "--json").stdout)
+        self.assertLessEqual(chosen.stat().st_size, size)
+        self.assertEqual(said["bytes"], chosen.stat().st_size)
+        lost = [json.loads(bench.gogrid(self.work.data, "models loss", model, other, "--text", self.text, "--context", CONTEXT, *CHUNKS,
+                                        *bench.UNLIMITED, "--json").stdout)["mean_kl"] for other in (uniform, chosen)]
+        self.assertLess(lost[1], 0.7 * lost[0])
 
     def test_the_library_keeps_the_loss(self):
         for source, name in ((self.base, "base"), (MODEL, "small")):

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
+
 namespace gogrid {
 namespace {
 
@@ -50,6 +52,46 @@ TEST(TensorRecipe, NamesFileAndLineOfWhatIsWrong) {
   const auto made = parse_recipe("attn_v=q8_0\nattn_k\n", "r.txt");
   ASSERT_FALSE(made);
   EXPECT_THAT(made.error().message, HasSubstr("r.txt:2: expected NAME=TYPE"));
+}
+
+std::string type_by(std::span<const TensorOverride> overrides, const std::string& name) {
+  for (const TensorOverride& entry : overrides) {
+    if (std::regex_search(name, std::regex(entry.pattern))) return std::string(entry.type.name);
+  }
+  return "none";
+}
+
+TEST(TensorRecipe, OfTensorsFitsThemAndNoOthers) {
+  const WeightType q8 = find_weight_type("q8_0").value();
+  const WeightType q4 = find_weight_type("q4_k").value();
+  const std::vector<TypedTensor> tensors{{"blk.0.attn_v.weight", q8},
+                                         {"blk.1.attn_v.weight", q4},
+                                         {"blk.10.attn_v.weight", q8},
+                                         {"output.weight", q4},
+                                         {"odd name=#[1].weight", q8}};
+  const auto overrides = overrides_for(tensors);
+  EXPECT_EQ(overrides.size(), 4U);
+  for (const TypedTensor& tensor : tensors)
+    EXPECT_EQ(type_by(overrides, tensor.name), tensor.type.name) << tensor.name;
+  for (const char* other : {"blk.11.attn_v.weight", "blk.0.attn_v.weight2", "xblk.0.attn_v.weight",
+                            "blk.0.attn_v_weight", "outputXweight", "odd name=#1.weight"})
+    EXPECT_EQ(type_by(overrides, other), "none") << other;
+}
+
+TEST(TensorRecipe, IsReadBackAsItWasWritten) {
+  std::vector<TypedTensor> tensors;
+  const auto types = weight_type_names();
+  for (int layer = 0; layer < 300; ++layer)
+    tensors.push_back({"blk." + std::to_string(layer) + ".ffn_down_exps.weight",
+                       find_weight_type(types[static_cast<std::size_t>(layer) % 3]).value()});
+  tensors.push_back({"odd name=#[1].weight", find_weight_type("q6_k").value()});
+  const auto overrides = overrides_for(tensors);
+  EXPECT_LT(overrides.size(), 20U);
+  const auto read = parse_recipe(format_recipe(overrides), "recipe");
+  ASSERT_TRUE(read) << read.error().message;
+  ASSERT_EQ(read->size(), overrides.size());
+  for (const TypedTensor& tensor : tensors)
+    EXPECT_EQ(type_by(*read, tensor.name), tensor.type.name) << tensor.name;
 }
 
 }  // namespace
