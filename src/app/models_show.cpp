@@ -117,7 +117,7 @@ Json json_of(const ShownModel& model, const ModelDescription& description,
   Json json = entry_json(model, description, workspace);
   json["title"] = or_null(description.name);
   json["gguf_version"] = description.gguf_version;
-  json["part"] = {description.part.number, description.part.count};
+  json["files"] = description.files;
   json["parameters"] = description.parameters;
   json["tensor_bytes"] = description.tensor_bytes;
   json["bits_per_weight"] =
@@ -228,10 +228,8 @@ void print_model(const ShownModel& model, const ModelDescription& description,
   if (!description.name.empty()) print_line("title", description.name);
   print_line("file", std::format("{}, GGUF version {}", model.source.path.string(),
                                  description.gguf_version));
-  if (description.part.count > 1) {
-    print_line("part", std::format("{} of {}: what follows is of this file alone",
-                                   description.part.number, description.part.count));
-  }
+  if (description.files > 1)
+    print_line("parts", std::format("{} files, read as one", description.files));
   if (!model.source.digest.empty()) print_line("sha256", model.source.digest);
   print_weights(description);
   if (model.entry && model.entry->loss) print_line("loss", text_of(*model.entry->loss));

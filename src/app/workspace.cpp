@@ -5,8 +5,11 @@
 #include <cctype>
 #include <optional>
 #include <system_error>
+#include <vector>
 
 #include "base/files.h"
+#include "model/gguf_file.h"
+#include "model/split_file.h"
 
 namespace gogrid {
 namespace {
@@ -30,6 +33,22 @@ std::optional<std::string> remembered_digest(const std::filesystem::path& memory
   auto digest = read_file(memory, kDigestLength);
   if (!digest || digest->size() != kDigestLength) return std::nullopt;
   return *std::move(digest);
+}
+
+// The first part of a split model, and the parts beside it; else the file alone.
+Result<std::vector<std::filesystem::path>> files_of(const std::filesystem::path& file) {
+  const auto name = parse_part_name(file.stem().native());
+  if (!name || name->part.count == 1) return std::vector{file};
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile model, GgufFile::open(file));
+  return model.part_paths();
+}
+
+// Of a model in several files: the digest of theirs.
+std::string joined_digest(const std::vector<std::string>& digests) {
+  if (digests.size() == 1) return digests.front();
+  Sha256 hash;
+  for (const std::string& digest : digests) hash.update(digest);
+  return hash.finish();
 }
 
 }  // namespace
@@ -57,8 +76,13 @@ Result<Workspace> Workspace::open(const std::filesystem::path& flag) {
 Result<ModelSource> Workspace::find(std::string_view model, const Progress& progress) const {
   if (is_path(model)) {
     const std::filesystem::path file(model);
-    GOGRID_ASSIGN_OR_RETURN(auto digest, digest_of(file, progress));
-    return ModelSource{name_from_file(file), file, std::move(digest)};
+    GOGRID_ASSIGN_OR_RETURN(const auto files, files_of(file));
+    std::vector<std::string> digests;
+    for (const auto& part : files) {
+      GOGRID_ASSIGN_OR_RETURN(auto digest, digest_of(part, progress));
+      digests.push_back(std::move(digest));
+    }
+    return ModelSource{name_from_file(file), file, joined_digest(digests)};
   }
   GOGRID_ASSIGN_OR_RETURN(const ModelLibrary models, library());
   GOGRID_ASSIGN_OR_RETURN(auto entry, models.find(model));
@@ -68,8 +92,15 @@ Result<ModelSource> Workspace::find(std::string_view model, const Progress& prog
 Result<ModelSource> Workspace::locate(std::string_view model) const {
   if (!is_path(model)) return find(model);
   const std::filesystem::path file(model);
-  GOGRID_ASSIGN_OR_RETURN(const auto memory, memory_of(file));
-  return ModelSource{name_from_file(file), file, remembered_digest(memory).value_or("")};
+  GOGRID_ASSIGN_OR_RETURN(const auto files, files_of(file));
+  std::vector<std::string> digests;
+  for (const auto& part : files) {
+    GOGRID_ASSIGN_OR_RETURN(const auto memory, memory_of(part));
+    auto digest = remembered_digest(memory);
+    if (!digest) return ModelSource{name_from_file(file), file, ""};
+    digests.push_back(*std::move(digest));
+  }
+  return ModelSource{name_from_file(file), file, joined_digest(digests)};
 }
 
 // Where the digest of this very file is kept.
@@ -93,7 +124,9 @@ Result<std::string> Workspace::digest_of(const std::filesystem::path& file,
 
 std::string name_from_file(const std::filesystem::path& file) {
   std::string name;
-  for (const char c : file.stem().string()) {
+  const std::string stem = file.stem().string();
+  const auto part = parse_part_name(stem);
+  for (const char c : part ? part->stem : stem) {
     const auto byte = static_cast<unsigned char>(c);
     const bool keep = std::isalnum(byte) != 0 || c == '.' || c == '_' || c == '-';
     name += keep ? static_cast<char>(std::tolower(byte)) : '-';

@@ -16,7 +16,8 @@ namespace gogrid {
 struct ModelSource {
   std::string name;
   std::filesystem::path path;
-  std::string digest;  // SHA-256 of the file; empty where nobody has read all of it yet
+  // SHA-256 of the file, or of the digests of its parts; empty where nobody has read all of it yet.
+  std::string digest;
 };
 
 // Whether a MODEL argument is a path: anything with a '/' or ending in .gguf.
@@ -34,8 +35,9 @@ class Workspace {
   std::filesystem::path policy_file() const { return root_ / "policy.json"; }
   Result<ModelLibrary> library() const { return ModelLibrary::open(root_ / "models"); }
 
-  // A library name, or the path of a file. The digest of a path is remembered by the file's
-  // identity (device, inode, size, time of change); `progress` reports hashing.
+  // A library name, or the path of a file, or of the first part of several. The digest of a path is
+  // remembered by the file's identity (device, inode, size, time of change); `progress` reports
+  // hashing.
   Result<ModelSource> find(std::string_view model, const Progress& progress = {}) const;
   // The same without reading the file: its digest is empty unless it is remembered.
   Result<ModelSource> locate(std::string_view model) const;
@@ -49,7 +51,7 @@ class Workspace {
 };
 
 // A name that the library would accept, made from a file's: "SmolLM2-135M.Q4_1.gguf" ->
-// "smollm2-135m.q4_1".
+// "smollm2-135m.q4_1", "big-00001-of-00003.gguf" -> "big".
 std::string name_from_file(const std::filesystem::path& file);
 
 }  // namespace gogrid

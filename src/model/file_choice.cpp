@@ -5,13 +5,12 @@
 #include <vector>
 
 #include "base/nearest.h"
-#include "base/text.h"
+#include "model/split_file.h"
 
 namespace gogrid {
 namespace {
 
 constexpr std::string_view kExtension = ".gguf";
-constexpr std::size_t kPartDigits = 5;
 constexpr std::size_t kMaxListed = 40;
 
 char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
@@ -37,18 +36,9 @@ bool is_beside_a_model(std::string_view path) {
   return name.contains("MMPROJ") || name.contains("IMATRIX");
 }
 
-bool is_part_tail(std::string_view tail) {
-  // "-00001-of-00003"
-  return tail.size() == 2 * kPartDigits + 5 && tail[0] == '-' && tail.substr(6, 4) == "-of-" &&
-         tail.substr(1, kPartDigits).find_first_not_of("0123456789") == tail.npos &&
-         tail.substr(10).find_first_not_of("0123456789") == tail.npos;
-}
-
 std::string_view without_part(std::string_view stem) {
-  constexpr std::size_t kTail = 2 * kPartDigits + 5;
-  if (stem.size() > kTail && is_part_tail(stem.substr(stem.size() - kTail)))
-    stem.remove_suffix(kTail);
-  return stem;
+  const auto name = parse_part_name(stem);
+  return name ? stem.substr(0, name->stem.size()) : stem;
 }
 
 // "Q4_K_M", "IQ3_XXS", "BF16", "F32", "MXFP4", "TQ1_0": letters that begin every type's name, then
@@ -104,7 +94,8 @@ Result<HubFile> checked(const HubFile& file, std::string_view repository) {
   if (const std::uint32_t parts = parts_of(file.path); parts > 1) {
     return fail(ErrorCode::kUnsupported,
                 std::format("[pull] expected a model in one file: {} of {} is one part of {}; "
-                            "choose another quantization, or fetch and merge the parts by hand",
+                            "choose another quantization, or fetch all parts into one folder and "
+                            "import the first: gogrid models import",
                             file.path, repository, parts));
   }
   if (file.size == 0)
@@ -134,10 +125,8 @@ Result<HubFile> the_only(std::span<const HubFile> fitting, std::string_view repo
 }  // namespace
 
 std::uint32_t parts_of(std::string_view path) {
-  const std::string_view stem = stem_of(path);
-  if (without_part(stem).size() == stem.size()) return 1;
-  const auto parts = parse_number(stem.substr(stem.size() - kPartDigits));
-  return static_cast<std::uint32_t>(parts.value_or(1));
+  const auto name = parse_part_name(stem_of(path));
+  return name ? static_cast<std::uint32_t>(name->part.count) : 1;  // five digits
 }
 
 std::string quantization_in(std::string_view path) {

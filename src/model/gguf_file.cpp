@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "model/gguf_parser.h"
+#include "model/gguf_parts.h"
 
 namespace gogrid {
 namespace {
@@ -73,9 +74,13 @@ std::vector<std::string_view> GgufArray::strings() const {
 
 struct GgufFile::State {
   std::filesystem::path path;
-  std::optional<MappedFile> mapping;  // none when parsed from memory
-  std::span<const std::byte> bytes;
+  std::vector<GgufPart> parts;       // none when parsed from memory
+  std::span<const std::byte> bytes;  // of the only part
+  std::vector<Bytes> starts;         // of each part, where there are several
+  Bytes size = 0;
   GgufContents contents;
+
+  bool is_split() const { return starts.size() > 1; }
 };
 
 GgufFile::GgufFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -87,9 +92,20 @@ Result<GgufFile> GgufFile::open(const std::filesystem::path& path, const GgufLim
   GOGRID_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
   auto state = std::make_unique<State>();
   state->path = path;
-  state->bytes = mapping.bytes();
-  state->mapping = std::move(mapping);
-  GOGRID_ASSIGN_OR_RETURN(state->contents, parse_gguf(state->bytes, path.native(), limits));
+  GgufPart only{path, std::move(mapping), {}};
+  GOGRID_ASSIGN_OR_RETURN(only.contents, parse_gguf(only.mapping.bytes(), path.native(), limits));
+  if (unsigned_in(only.contents, "split.count").value_or(1) > 1) {
+    GOGRID_ASSIGN_OR_RETURN(state->parts, open_parts(std::move(only), limits));
+    GOGRID_ASSIGN_OR_RETURN(JoinedParts joined, join_parts(state->parts, limits));
+    state->contents = std::move(joined.contents);
+    state->starts = std::move(joined.starts);
+    state->size = joined.size;
+    return GgufFile(std::move(state));
+  }
+  state->bytes = only.mapping.bytes();
+  state->size = state->bytes.size();
+  state->contents = std::move(only.contents);
+  state->parts.push_back(std::move(only));
   return GgufFile(std::move(state));
 }
 
@@ -98,13 +114,21 @@ Result<GgufFile> GgufFile::parse(std::span<const std::byte> bytes, std::string_v
   auto state = std::make_unique<State>();
   state->path = name;
   state->bytes = bytes;
+  state->size = bytes.size();
   GOGRID_ASSIGN_OR_RETURN(state->contents, parse_gguf(bytes, name, limits));
   return GgufFile(std::move(state));
 }
 
 const std::filesystem::path& GgufFile::path() const { return state_->path; }
-int GgufFile::descriptor() const { return state_->mapping ? state_->mapping->descriptor() : -1; }
-Bytes GgufFile::file_size() const { return state_->bytes.size(); }
+int GgufFile::descriptor() const {
+  return state_->parts.size() == 1 ? state_->parts.front().mapping.descriptor() : -1;
+}
+std::vector<std::filesystem::path> GgufFile::part_paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (const GgufPart& part : state_->parts) paths.push_back(part.path);
+  return paths;
+}
+Bytes GgufFile::file_size() const { return state_->size; }
 std::uint32_t GgufFile::version() const { return state_->contents.version; }
 Bytes GgufFile::alignment() const { return state_->contents.alignment; }
 Bytes GgufFile::data_offset() const { return state_->contents.data_offset; }
@@ -164,7 +188,12 @@ const GgufTensor* GgufFile::tensor(std::string_view name) const {
 }
 
 std::span<const std::byte> GgufFile::data(const GgufTensor& tensor) const {
-  return state_->bytes.subspan(tensor.offset, tensor.size);
+  if (!state_->is_split()) return state_->bytes.subspan(tensor.offset, tensor.size);
+  // The last part that begins at the tensor or before it.
+  const auto behind = std::ranges::upper_bound(state_->starts, tensor.offset);
+  const auto part = static_cast<std::size_t>(behind - state_->starts.begin()) - 1;
+  return state_->parts[part].mapping.bytes().subspan(tensor.offset - state_->starts[part],
+                                                     tensor.size);
 }
 
 }  // namespace gogrid

@@ -69,7 +69,7 @@ struct GgufTensor {
   std::uint32_t n_dims = 0;
   std::uint32_t type = 0;      // ggml_type
   std::string_view type_name;  // "q4_1"
-  Bytes offset = 0;            // from the start of the file
+  Bytes offset = 0;            // from the start of the file, or of the first of several
   Bytes size = 0;              // exact, without padding
 };
 
@@ -90,6 +90,10 @@ class GgufFile {
  public:
   // kNotFound, kIo; kCorrupt "[gguf] PATH: what was expected: what came" for a damaged or hostile
   // file; kUnsupported for a tensor type or version this build does not know.
+  //
+  // The first part of a split model ("name-00001-of-00003.gguf") stands for all, which must lie
+  // beside it: they are read as one file without the keys of the split. kNotFound names a part that
+  // is missing; kInvalidArgument for another part than the first.
   static Result<GgufFile> open(const std::filesystem::path& path, const GgufLimits& limits = {});
   // The same checks over bytes in memory (fuzzing, tests). `bytes` must outlive the result.
   static Result<GgufFile> parse(std::span<const std::byte> bytes, std::string_view name,
@@ -99,9 +103,12 @@ class GgufFile {
   ~GgufFile();
 
   const std::filesystem::path& path() const;
-  // The open file, to copy tensor data from; -1 when parsed from memory.
+  // The open file, to copy tensor data from; -1 when parsed from memory, or read from several
+  // files.
   int descriptor() const;
-  Bytes file_size() const;
+  // The files it is read from, in their order; none when parsed from memory.
+  std::vector<std::filesystem::path> part_paths() const;
+  Bytes file_size() const;  // of all parts
   std::uint32_t version() const;
   Bytes alignment() const;
   Bytes data_offset() const;

@@ -91,6 +91,7 @@ ModelDescription Describer::describe() {
   out_.quantization = quantization_of(file_);
   out_.gguf_version = file_.version();
   out_.part = part_of(file_);
+  out_.files = std::max<std::size_t>(1, file_.part_paths().size());
   out_.file_bytes = file_.file_size();
   add_tensors();
   add_shape();

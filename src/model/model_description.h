@@ -38,7 +38,8 @@ struct ModelDescription {
   std::string license;       // general.license
   std::string quantization;  // the type that most bytes of the matrices have
   std::uint32_t gguf_version = 0;
-  FilePart part;
+  FilePart part;          // of a file that is read alone, from memory
+  std::size_t files = 1;  // that the model lies in
   Bytes file_bytes = 0;
 
   std::uint64_t parameters = 0;  // numbers in all tensors

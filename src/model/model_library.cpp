@@ -15,6 +15,7 @@
 #include "base/files.h"
 #include "base/nearest.h"
 #include "model/gguf_file.h"
+#include "model/gguf_merger.h"
 #include "model/model_description.h"
 #include "model/model_manifest.h"
 #include "model/split_file.h"
@@ -286,6 +287,7 @@ Result<ModelEntry> ModelLibrary::import_file(const fs::path& file, std::string_v
                                              const Progress& progress) {
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
   GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(file));
+  if (source.part_paths().size() > 1) return import_parts(source, name, expected_digest, progress);
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
   GOGRID_ASSIGN_OR_RETURN(const auto present, state_->present(file, entry.size, progress));
   if (present) {
@@ -301,14 +303,38 @@ Result<ModelEntry> ModelLibrary::import_file(const fs::path& file, std::string_v
                            [&](const fs::path& target) { return copy.commit_as(target); });
 }
 
+// Written and read back: each the half of the work.
+Result<ModelEntry> ModelLibrary::import_parts(const GgufFile& source, std::string_view name,
+                                              std::string_view expected_digest,
+                                              const Progress& progress) {
+  if (!expected_digest.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[model_library] a SHA-256 is of one file: a model in parts becomes a file of its "
+                "own",
+                "sha256");
+  }
+  GOGRID_RETURN_IF_ERROR(describe(source, name));  // before anything is written
+  const auto half = [&progress](int which) -> Progress {
+    if (!progress) return {};
+    return [&progress, which](Bytes done, Bytes total) {
+      return progress(which == 0 ? done : total + done, 2 * total);
+    };
+  };
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(state_->blobs / "import"));
+  GOGRID_ASSIGN_OR_RETURN(file, write_merged(source, std::move(file), half(0)));
+  return import_written(std::move(file), name, half(1));
+}
+
 Result<ModelEntry> ModelLibrary::adopt_file(const fs::path& file, std::string_view name,
                                             std::string_view digest) {
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
-  GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(file));
+  // By itself: no other file lies beside it that it could be a part with.
+  GOGRID_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::open(file));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::parse(mapping.bytes(), file.native()));
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
   entry.digest = digest;
   return state_->give_name(std::move(entry), [&](const fs::path& target) -> Status {
-    if (::fsync(source.descriptor()) != 0) return file_error("sync", file, errno);
+    if (::fsync(mapping.descriptor()) != 0) return file_error("sync", file, errno);
     // Both names for a while: a crash before the model has its name must not cost the content.
     if (::unlink(target.c_str()) != 0 && errno != ENOENT)
       return file_error("replace", target, errno);

@@ -17,6 +17,8 @@
 
 namespace gogrid {
 
+class GgufFile;
+
 struct ModelEntry {
   std::string name;    // [a-z0-9][a-z0-9._-]{0,62}: never a path
   std::string digest;  // SHA-256 of the file
@@ -42,7 +44,8 @@ class ModelLibrary {
   // Checks the file with GgufFile, copies it (sharing blocks where it can) while hashing, and names
   // it. Importing the same content under another name costs nothing. kInvalidArgument for a bad
   // name, or a name in use by other content; `expected_digest` (if not empty) must match: kCorrupt
-  // otherwise.
+  // otherwise. The first part of a split model stands for all, which are merged into one file on
+  // the way; that has a digest of its own, so that none can be expected.
   Result<ModelEntry> import_file(const std::filesystem::path& file, std::string_view name,
                                  std::string_view expected_digest = {},
                                  const Progress& progress = {});
@@ -77,6 +80,8 @@ class ModelLibrary {
  private:
   struct State;
   explicit ModelLibrary(std::unique_ptr<State> state);
+  Result<ModelEntry> import_parts(const GgufFile& source, std::string_view name,
+                                  std::string_view expected_digest, const Progress& progress);
   std::unique_ptr<State> state_;
 };
 

@@ -1,9 +1,17 @@
 #include "model/split_file.h"
 
 #include <format>
-#include <string>
+
+#include "base/text.h"
 
 namespace gogrid {
+namespace {
+
+constexpr std::size_t kDigits = 5;
+constexpr std::string_view kOf = "-of-";
+constexpr std::size_t kTail = 1 + kDigits + kOf.size() + kDigits;  // "-00001-of-00003"
+
+}  // namespace
 
 FilePart part_of(const GgufFile& file) {
   FilePart part;
@@ -12,6 +20,23 @@ FilePart part_of(const GgufFile& file) {
   if (part.count > 1)
     part.number = checked_add(file.unsigned_of("split.no").value_or(0), 1).value_or(UINT64_MAX);
   return part;
+}
+
+std::optional<PartName> parse_part_name(std::string_view stem) {
+  if (stem.size() <= kTail) return std::nullopt;
+  const std::string_view tail = stem.substr(stem.size() - kTail);
+  if (tail[0] != '-' || tail.substr(1 + kDigits, kOf.size()) != kOf) return std::nullopt;
+  const auto number = parse_number(tail.substr(1, kDigits));
+  const auto count = parse_number(tail.substr(kTail - kDigits));
+  if (!number || !count || *number == 0 || *number > *count) return std::nullopt;
+  return PartName{std::string(stem.substr(0, stem.size() - kTail)), {*number, *count}};
+}
+
+std::filesystem::path path_of_part(const std::filesystem::path& first, std::uint64_t number) {
+  const auto name = parse_part_name(first.stem().native());
+  if (!name) return {};
+  return first.parent_path() / std::format("{}-{:05}-of-{:05}{}", name->stem, number,
+                                           name->part.count, first.extension().string());
 }
 
 Status check_is_whole(const GgufFile& file, std::string_view who) {

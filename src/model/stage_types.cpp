@@ -45,17 +45,6 @@ WeightType weight_type(const TensorType& type) {
   return {type.name, type.number, static_cast<std::uint32_t>(type.block)};
 }
 
-// The layer of "blk.12.attn_v.weight".
-std::optional<std::uint32_t> layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const std::string_view rest = name.substr(kPrefix.size());
-  std::uint32_t layer = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  if (error != std::errc()) return std::nullopt;
-  return layer;
-}
-
 bool is_read_as_floats(const GgufTensor& tensor) {
   const auto type = static_cast<ggml_type>(tensor.type);
   return type == GGML_TYPE_F32 || ggml_get_type_traits(type)->to_float != nullptr;
@@ -92,7 +81,7 @@ ModelProfile profile_as(const GgufFile& file, const ModelProfile& profile, const
   for (const GgufTensor& tensor : file.tensors()) {
     const Bytes size = size_in_slice(tensor, type);
     smaller.file_bytes += align_up(size, file.alignment()).value_or(size);
-    const auto layer = layer_of(tensor.name);
+    const auto layer = parse_layer_name(tensor.name);
     if (layer && *layer < profile.n_layers) {
       smaller.layer_weights[*layer] += size;
     } else if (tensor.name == kEmbedding) {
@@ -133,7 +122,7 @@ std::vector<std::string> stage_type_names() {
 }
 
 std::optional<WeightType> type_in_slice(const GgufTensor& tensor, const WeightType& type) {
-  if (!layer_of(tensor.name) && !is_head(tensor)) return std::nullopt;
+  if (!parse_layer_name(tensor.name) && !is_head(tensor)) return std::nullopt;
   if (!is_quantized_weight(tensor) || !is_read_as_floats(tensor)) return std::nullopt;
   auto chosen = wanted_type(tensor, type);
   const auto fits = [&] { return chosen && tensor.shape[0] % chosen->block == 0; };

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/files.h"
+#include "support/gguf_builder.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
@@ -57,6 +58,32 @@ TEST_F(WorkspaceTest, FindsAFileByItsPathAndNamesItAfterTheFile) {
   EXPECT_EQ(source->digest, *sha256_file(model()));
 }
 
+// Slices are kept by it.
+TEST_F(WorkspaceTest, TheDigestOfAModelInPartsIsOfAllOfThem) {
+  const auto write_part = [&](std::uint16_t number, float first) {
+    testing::GgufBuilder part;
+    part.key("split.no", testing::GgufBuilder::kU16, testing::GgufBuilder::number(number));
+    part.key("split.count", testing::GgufBuilder::kU16,
+             testing::GgufBuilder::number(std::uint16_t{2}));
+    part.key("split.tensors.count", testing::GgufBuilder::kI32,
+             testing::GgufBuilder::number(std::int32_t{2}));
+    part.floats(number == 0 ? "a.weight" : "b.weight", {4}, first);
+    const std::string name = number == 0 ? "big-00001-of-00002.gguf" : "big-00002-of-00002.gguf";
+    ASSERT_TRUE(write_file(folder_ / name, part.build()));
+  };
+  const std::string path = folder_ / "big-00001-of-00002.gguf";
+  write_part(0, 0);
+  EXPECT_FALSE(workspace().find(path)) << "one is missing";
+  write_part(1, 0);
+  EXPECT_EQ(workspace().locate(path)->digest, "") << "nobody has read them";
+  const auto source = workspace().find(path);
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(source->name, "big");
+  EXPECT_EQ(workspace().locate(path)->digest, source->digest);
+  write_part(1, 7);
+  EXPECT_NE(workspace().find(path)->digest, source->digest);
+}
+
 TEST_F(WorkspaceTest, ReadsAFileOnceForItsDigestUntilTheFileChanges) {
   const Workspace space = workspace();
   int reports = 0;
@@ -91,6 +118,7 @@ TEST(NameFromFile, IsANameTheLibraryTakes) {
   EXPECT_EQ(name_from_file("/m/SmolLM2-135M.Q4_1.gguf"), "smollm2-135m.q4_1");
   EXPECT_EQ(name_from_file("a model (1).gguf"), "a-model--1-");
   EXPECT_EQ(name_from_file("--x.gguf"), "x");
+  EXPECT_EQ(name_from_file("/m/Big-Q4_K-00001-of-00003.gguf"), "big-q4_k");
   EXPECT_EQ(name_from_file("\xc3\xa9.gguf"), "model");
   EXPECT_EQ(name_from_file(std::string(200, 'a') + ".gguf").size(), 63u);
 }

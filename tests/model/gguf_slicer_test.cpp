@@ -300,7 +300,11 @@ TEST_F(GgufSlicer, RefusesALayerWithoutTensors) {
 TEST_F(GgufSlicer, RefusesFilesThatAreNoWholeModel) {
   GgufBuilder part = four_layers();
   part.key("split.count", GgufBuilder::kU16, GgufBuilder::number(std::uint16_t{2}));
-  EXPECT_THAT(refusal(part.build(), {0, 1}).message, HasSubstr("merge them first"));
+  const std::string bytes = part.build();
+  const auto alone = GgufFile::parse(std::as_bytes(std::span(bytes)), "part");
+  ASSERT_TRUE(alone);
+  EXPECT_THAT(write_slice(*alone, {0, 1}, folder_ / "slice.gguf").error().message,
+              HasSubstr("merge them first"));
   GgufBuilder nameless;
   nameless.floats("blk.0.x", {1});
   EXPECT_THAT(refusal(nameless.build(), {0, 1}).message, HasSubstr("general.architecture"));

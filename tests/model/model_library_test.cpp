@@ -194,8 +194,11 @@ TEST_F(ModelLibraryTest, RefusesFilesThatAreNoModel) {
   GgufBuilder part;
   part.key_text("general.architecture", "toy");
   part.key("split.count", GgufBuilder::kU16, GgufBuilder::number(std::uint16_t{3}));
-  EXPECT_EQ(library.import_file(file("p", part.build()), "m").error().code,
-            ErrorCode::kUnsupported);
+  EXPECT_THAT(library.import_file(file("p", part.build()), "m").error().message,
+              HasSubstr("-00001-of-00003.gguf"));
+  EXPECT_EQ(library.adopt_file(file("p", part.build()), "m", std::string(64, 'a')).error().code,
+            ErrorCode::kUnsupported)
+      << "what was fetched alone is thrown away";
   EXPECT_EQ(blobs(), 0U);
 }
 
