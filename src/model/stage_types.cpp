@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <format>
 #include <numeric>
 
 #include "base/nearest.h"
 #include "base/text.h"
+#include "model/layer_name.h"
 #include "model/quantized_size.h"
 #include "model/tensor_types.h"
 
@@ -82,8 +82,8 @@ ModelProfile profile_as(const GgufFile& file, const ModelProfile& profile, const
     const Bytes size = size_in_slice(tensor, type);
     smaller.file_bytes += align_up(size, file.alignment()).value_or(size);
     const auto layer = parse_layer_name(tensor.name);
-    if (layer && *layer < profile.n_layers) {
-      smaller.layer_weights[*layer] += size;
+    if (layer && layer->layer < profile.n_layers) {
+      smaller.layer_weights[layer->layer] += size;
     } else if (tensor.name == kEmbedding) {
       smaller.token_embedding_bytes = size;
     } else if (tensor.name == kOutput) {
