@@ -125,6 +125,13 @@ Status validate_model_name(std::string_view name) {
 // Puts a model's content under its final path. Empty: it should be there already.
 using PutContent = std::function<Status(const fs::path&)>;
 
+// What is on the disk first, should a crash come between the two. Content that no name tells of is
+// removed by the next process; a name without its content is mended by the next import or pull.
+enum class NameOrder : std::uint8_t {
+  kContentFirst,
+  kNameFirst,  // for content that has but one place on the disk, and was long in coming
+};
+
 // Everything is on the disk, so that several processes agree; nothing is remembered between calls.
 // blobs/<digest>.gguf, names/<name>.model, .lock for whoever changes either.
 struct ModelLibrary::State {
@@ -146,6 +153,8 @@ struct ModelLibrary::State {
   static Result<std::vector<fs::path>> files_in(const fs::path& where, std::string_view extension);
   std::vector<std::string> all_names() const;
   Result<ModelEntry> read(std::string_view name) const;
+  // The same for whoever has no lock: what is not whole may be on its way.
+  Result<ModelEntry> read_settled(std::string_view name) const;
   // Digests that some name uses; empty when a manifest cannot be read, for then nobody knows.
   std::optional<std::set<std::string>> used_digests() const;
   Status remove_leftovers() const;
@@ -153,7 +162,8 @@ struct ModelLibrary::State {
   // The digest, if a blob of this very content is here already.
   Result<std::optional<std::string>> present(const fs::path& file, Bytes size,
                                              const Progress& progress) const;
-  Result<ModelEntry> give_name(ModelEntry entry, const PutContent& put) const;
+  Result<ModelEntry> give_name(ModelEntry entry, const PutContent& put,
+                               NameOrder order = NameOrder::kContentFirst) const;
 };
 
 Result<std::vector<fs::path>> ModelLibrary::State::files_in(const fs::path& where,
@@ -192,11 +202,19 @@ Result<ModelEntry> ModelLibrary::State::read(std::string_view name) const {
   const Bytes size = fs::file_size(entry.path, error);
   if (error || size != entry.size) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[model_library] model '{}': expected a file of {} bytes: {} {}", name,
-                            entry.size, entry.path.string(),
+                std::format("[model_library] model '{}': expected a file of {} bytes: {} {}; pull "
+                            "or import it again, or remove it",
+                            name, entry.size, entry.path.string(),
                             error ? "is absent" : std::format("has {}", size)));
   }
   return entry;
+}
+
+Result<ModelEntry> ModelLibrary::State::read_settled(std::string_view name) const {
+  auto entry = read(name);
+  if (entry || entry.error().code != ErrorCode::kCorrupt) return entry;
+  GOGRID_ASSIGN_OR_RETURN(const FileLock alone, lock());
+  return read(name);
 }
 
 std::optional<std::set<std::string>> ModelLibrary::State::used_digests() const {
@@ -263,7 +281,8 @@ Result<std::optional<std::string>> ModelLibrary::State::present(const fs::path& 
 
 // Puts content and name under their final names. `put` is empty when the content is here already;
 // kUnavailable when it was removed since.
-Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutContent& put) const {
+Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutContent& put,
+                                                  NameOrder order) const {
   GOGRID_ASSIGN_OR_RETURN(const FileLock alone, lock());
   entry.path = blob(entry.digest);
   if (const auto existing = read(entry.name)) {
@@ -277,8 +296,14 @@ Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutCon
                 std::format("[model_library] import of '{}': its content was removed meanwhile",
                             entry.name));
   }
-  if (!here) GOGRID_RETURN_IF_ERROR(put(entry.path));
+  const bool put_last = !here && order == NameOrder::kNameFirst;
+  if (!here && !put_last) GOGRID_RETURN_IF_ERROR(put(entry.path));
   GOGRID_RETURN_IF_ERROR(write_file(manifest(entry.name), format_manifest(entry)));
+  if (!put_last) return entry;
+  if (const Status placed = put(entry.path); !placed) {
+    ::unlink(manifest(entry.name).c_str());
+    return std::unexpected(placed.error());
+  }
   return entry;
 }
 
@@ -333,16 +358,16 @@ Result<ModelEntry> ModelLibrary::adopt_file(const fs::path& file, std::string_vi
   GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::parse(mapping.bytes(), file.native()));
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
   entry.digest = digest;
-  return state_->give_name(std::move(entry), [&](const fs::path& target) -> Status {
-    if (::fsync(mapping.descriptor()) != 0) return file_error("sync", file, errno);
-    // Both names for a while: a crash before the model has its name must not cost the content.
-    if (::unlink(target.c_str()) != 0 && errno != ENOENT)
-      return file_error("replace", target, errno);
-    if (::link(file.c_str(), target.c_str()) != 0 &&
-        ::rename(file.c_str(), target.c_str()) != 0)  // no links in this file system
-      return file_error("rename to", target, errno);
-    return sync_folder(state_->blobs);
-  });
+  // The bytes before the name that tells of them.
+  if (::fsync(mapping.descriptor()) != 0) return file_error("sync", file, errno);
+  return state_->give_name(
+      std::move(entry),
+      [&](const fs::path& target) -> Status {
+        if (::rename(file.c_str(), target.c_str()) != 0)
+          return file_error("rename to", target, errno);
+        return sync_folder(state_->blobs);
+      },
+      NameOrder::kNameFirst);
 }
 
 fs::path ModelLibrary::incoming() const { return state_->folder / "incoming"; }
@@ -390,7 +415,7 @@ Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
 std::vector<ModelEntry> ModelLibrary::list() const {
   std::vector<ModelEntry> entries;
   for (const std::string& name : state_->all_names()) {
-    auto entry = state_->read(name);
+    auto entry = state_->read_settled(name);
     if (entry) {
       entries.push_back(*std::move(entry));
     } else if (entry.error().code != ErrorCode::kNotFound) {  // not: removed since all_names()
@@ -403,7 +428,7 @@ std::vector<ModelEntry> ModelLibrary::list() const {
 
 Result<ModelEntry> ModelLibrary::find(std::string_view name) const {
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
-  auto entry = state_->read(name);
+  auto entry = state_->read_settled(name);
   if (entry || entry.error().code != ErrorCode::kNotFound) return entry;
   return fail(ErrorCode::kNotFound,
               std::format("no model is named '{}'{}", name, suggestion(name, state_->all_names())),

@@ -50,8 +50,8 @@ class ModelLibrary {
                                  std::string_view expected_digest = {},
                                  const Progress& progress = {});
   // As import_file() for a file in incoming(), whose SHA-256 is `digest` as the caller has just
-  // read it: nothing is copied. After an error it is where it was; else its name there may be
-  // removed.
+  // read it: it is moved, and has one name at any moment. After an error, and after a crash at any
+  // moment but the last, it is where it was, and another call goes on.
   Result<ModelEntry> adopt_file(const std::filesystem::path& file, std::string_view name,
                                 std::string_view digest);
   // A folder beside the models, in the same file system, for files on their way here. Whoever puts

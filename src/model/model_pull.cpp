@@ -45,10 +45,12 @@ class ModelPull {
  private:
   Result<std::optional<ModelEntry>> under_this_name() const;
   std::string known_digest() const;
+  bool came_from_here(const ModelEntry& entry) const;
+  Status tidy() const;
   Result<PartialLock> take_lock() const;
   Result<std::optional<PullReport>> already_here();
   Result<PullReport> fetch();
-  Result<ModelEntry> give_to_library(PartialFile& partial, const std::string& sha256);
+  Result<ModelEntry> give_to_library(PartialFile& partial, const std::string& sha256) const;
 
   ModelLibrary& library_;
   HttpClient& client_;
@@ -70,17 +72,38 @@ std::string ModelPull::known_digest() const {
   return earlier && continues(*earlier, state_of(remote_)) ? earlier->sha256 : std::string();
 }
 
+// A name without its content, as after a crash, is free: what is pulled mends it.
 Result<std::optional<ModelEntry>> ModelPull::under_this_name() const {
   auto entry = library_.find(name_);
-  if (!entry && entry.error().code == ErrorCode::kNotFound) return std::optional<ModelEntry>();
+  if (!entry &&
+      (entry.error().code == ErrorCode::kNotFound || entry.error().code == ErrorCode::kCorrupt))
+    return std::optional<ModelEntry>();
   if (!entry) return std::unexpected(entry.error());
-  if (entry->digest == known_digest()) return std::optional(*std::move(entry));
+  const std::string known = known_digest();
+  if (entry->digest == known) return std::optional(*std::move(entry));
+  if (known.empty() && came_from_here(*entry)) return std::optional<ModelEntry>();
   return fail(
       ErrorCode::kInvalidArgument,
-      std::format("[pull] name '{}': already given to other content ({}); remove it first or "
+      std::format("[pull] name '{}': already given to other content ({}){}; remove it first or "
                   "choose another with --name",
-                  name_, entry->digest),
+                  name_, entry->digest,
+                  known.empty() ? ", or to this: the server names no digest (--sha256 does)" : ""),
       "name");
+}
+
+// Whether this address brought the model, and its server does not tell one version from another:
+// then only fetching it shows whether it is the same.
+bool ModelPull::came_from_here(const ModelEntry& entry) const {
+  const auto earlier = PartialFile::finished(folder_, key_);
+  return earlier && earlier->sha256 == entry.digest && remote_.size == entry.size &&
+         (remote_.validator.empty() || earlier->validator.empty());
+}
+
+// What a pull leaves that ended in its last moment. Whoever works on it now may need it.
+Status ModelPull::tidy() const {
+  GOGRID_ASSIGN_OR_RETURN(const auto lock, PartialLock::try_take(folder_, key_));
+  if (!lock) return {};
+  return PartialFile::tidy(folder_, key_, !remote_.sha256.empty());
 }
 
 Result<PartialLock> ModelPull::take_lock() const {
@@ -106,12 +129,15 @@ Result<std::optional<PullReport>> ModelPull::already_here() {
   return PullReport{std::move(entry), 0, 0, true};
 }
 
-Result<ModelEntry> ModelPull::give_to_library(PartialFile& partial, const std::string& sha256) {
+Result<ModelEntry> ModelPull::give_to_library(PartialFile& partial,
+                                              const std::string& sha256) const {
   if (!remote_.sha256.empty() && sha256 != remote_.sha256) {
     return fail(ErrorCode::kCorrupt,
                 std::format("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
                             remote_.source, remote_.sha256, sha256));
   }
+  // Before the library has it: whatever happens from here on, it is known what this address held.
+  GOGRID_RETURN_IF_ERROR(partial.finish(sha256));
   return library_.adopt_file(partial.path(), name_, sha256);
 }
 
@@ -131,18 +157,23 @@ Result<PullReport> ModelPull::fetch() {
       GOGRID_RETURN_IF_ERROR(partial.discard());
     return std::unexpected(entry.error());
   }
-  GOGRID_RETURN_IF_ERROR(remote_.sha256.empty() ? partial.finish(fetched->sha256)
-                                                : partial.discard());
+  GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
   return PullReport{*std::move(entry), fetched->came, kept, false};
 }
 
 Result<PullReport> ModelPull::run() {
   // Refusals come before waiting, and before anything is fetched.
   GOGRID_ASSIGN_OR_RETURN(auto named, under_this_name());
-  if (named) return PullReport{*std::move(named), 0, 0, true};
+  if (named) {
+    GOGRID_RETURN_IF_ERROR(tidy());
+    return PullReport{*std::move(named), 0, 0, true};
+  }
   GOGRID_ASSIGN_OR_RETURN(const PartialLock alone, take_lock());
   GOGRID_ASSIGN_OR_RETURN(auto here, already_here());
-  if (here) return *std::move(here);
+  if (here) {
+    GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
+    return *std::move(here);
+  }
   return fetch();
 }
 

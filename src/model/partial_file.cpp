@@ -90,34 +90,50 @@ Result<PartialFile> PartialFile::open(const fs::path& folder, const std::string&
   file.state_path_ = state_path(folder, key);
   file.state_ = wanted;
   file.state_.present.clear();
-  file.data_ = FileDescriptor(::open(file.data_path_.c_str(),
-                                     O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
-  if (!file.data_.valid()) return file_error("open", file.data_path_, errno);
-  GOGRID_RETURN_IF_ERROR(file.adopt_kept());
+  GOGRID_RETURN_IF_ERROR(file.open_data(O_CREAT));
+  GOGRID_ASSIGN_OR_RETURN(const bool kept, file.adopt_kept());
+  if (!kept) {
+    GOGRID_RETURN_IF_ERROR(file.discard());
+    GOGRID_RETURN_IF_ERROR(file.open_data(O_CREAT | O_EXCL));
+  }
   GOGRID_RETURN_IF_ERROR(file.take_room());
   return file;
 }
 
+Status PartialFile::open_data(int more_flags) {
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  data_ = FileDescriptor(::open(data_path_.c_str(), kFlags | more_flags, 0600));
+  if (!data_.valid()) return file_error("open", data_path_, errno);
+  return {};
+}
+
+std::optional<PartialState> PartialFile::record(const fs::path& folder, const std::string& key) {
+  return read_state(state_path(folder, key));
+}
+
 std::optional<PartialState> PartialFile::finished(const fs::path& folder, const std::string& key) {
-  auto state = read_state(state_path(folder, key));
+  auto state = record(folder, key);
   if (!state || state->sha256.empty() || state->present.prefix() != state->size)
     return std::nullopt;
   return state;
 }
 
+Status PartialFile::tidy(const fs::path& folder, const std::string& key, bool all) {
+  if (all) GOGRID_RETURN_IF_ERROR(remove_if_there(state_path(folder, key)));
+  return remove_if_there(folder / (key + ".data"));
+}
+
 // Bytes count only with a record that names them; the record's only with the file as long as it
-// says.
-Status PartialFile::adopt_kept() {
-  GOGRID_ASSIGN_OR_RETURN(const Bytes size, data_.size(data_path_));
+// says, and with no other name: under that they may be a model by now.
+Result<bool> PartialFile::adopt_kept() {
+  struct stat info{};
+  if (::fstat(data_.get(), &info) != 0) return file_error("look at", data_path_, errno);
   auto kept = read_state(state_path_);
-  if (kept && size == state_.size && continues(*kept, state_)) {
-    state_.present = std::move(kept->present);
-    return {};
-  }
-  // The record first: bytes without one are nothing.
-  GOGRID_RETURN_IF_ERROR(remove_if_there(state_path_));
-  if (::ftruncate(data_.get(), 0) != 0) return file_error("empty", data_path_, errno);
-  return {};
+  const bool whole = S_ISREG(info.st_mode) && info.st_nlink == 1 &&
+                     static_cast<Bytes>(info.st_size) == state_.size;
+  if (!kept || !whole || !continues(*kept, state_)) return false;
+  state_.present = std::move(kept->present);
+  return true;
 }
 
 Status PartialFile::take_room() const {
@@ -181,11 +197,11 @@ Status PartialFile::finish(const std::string& sha256) {
   state_.sha256 = sha256;
   state_.present.clear();
   state_.present.add({0, state_.size});
-  GOGRID_RETURN_IF_ERROR(write_file(state_path_, format_partial_state(state_)));
-  return remove_if_there(data_path_);
+  return write_file(state_path_, format_partial_state(state_));
 }
 
 Status PartialFile::discard() {
+  // The record first: bytes without one are nothing.
   GOGRID_RETURN_IF_ERROR(remove_if_there(state_path_));
   return remove_if_there(data_path_);
 }

@@ -34,14 +34,21 @@ class PartialLock {
 // Not thread-safe; for whoever holds the lock of its key.
 class PartialFile {
  public:
-  // What is kept of `wanted` goes on; kept bytes of anything else are thrown away. kExhausted when
-  // the disk has no room for what is missing, with both numbers; where the file system can, the
-  // room is taken at once.
+  // What is kept of `wanted` goes on; kept bytes of anything else are thrown away, by their name: a
+  // file that somebody else has open, or has another name for, is never written into. kExhausted
+  // when the disk has no room for what is missing, with both numbers; where the file system can,
+  // the room is taken at once.
   static Result<PartialFile> open(const std::filesystem::path& folder, const std::string& key,
                                   const PartialState& wanted);
-  // The record of a file that was fetched whole, and has gone to the library since.
+  // The record of a file that was fetched whole, whether or not the library has it.
   static std::optional<PartialState> finished(const std::filesystem::path& folder,
                                               const std::string& key);
+  // The record, whatever it says.
+  static std::optional<PartialState> record(const std::filesystem::path& folder,
+                                            const std::string& key);
+  // Removes what is of no use once the library has the content: the bytes, and with `all` the
+  // record.
+  static Status tidy(const std::filesystem::path& folder, const std::string& key, bool all);
 
   const ByteSet& present() const { return state_.present; }
   const std::filesystem::path& path() const { return data_path_; }
@@ -50,7 +57,8 @@ class PartialFile {
   Status read(Bytes at, std::span<std::byte> bytes) const;
   // From now on these bytes are there after any crash.
   Status save(const ByteSet& present);
-  // The record stays, without bytes, and says what they were: for sources that name no digest.
+  // All is there, and this is its digest: from now on the record says so. For sources that name
+  // none it outlives the bytes, which go to the library.
   Status finish(const std::string& sha256);
   // Everything goes.
   Status discard();
@@ -58,7 +66,8 @@ class PartialFile {
  private:
   PartialFile() = default;
   Status take_room() const;
-  Status adopt_kept();
+  Status open_data(int more_flags);
+  Result<bool> adopt_kept();
 
   std::filesystem::path data_path_;
   std::filesystem::path state_path_;

@@ -706,6 +706,56 @@ TEST_F(ModelPullTest, WhatIsHereAlreadyIsNotFetched) {
   EXPECT_EQ(downloads(), before);
 }
 
+TEST_F(ModelPullTest, MendsAModelWhoseContentIsGone) {
+  for (const std::string& text : {std::string("hf:o/r"), server().url() + "/m.gguf"}) {
+    ASSERT_TRUE(pull(text));
+    auto library = ModelLibrary::open(folder_ / "models");
+    std::filesystem::remove(library->find("m")->path);
+    const auto again = pull(text);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_FALSE(again->was_here);
+    expect_here();
+    ASSERT_TRUE(library->remove("m"));
+  }
+}
+
+TEST_F(ModelPullTest, LeftoversOfWhatIsHereAreRemoved) {
+  for (const bool by_address : {false, true}) {
+    const std::string text = by_address ? server().url() + "/m.gguf" : "hf:o/r";
+    const std::string name = by_address ? "a" : "h";
+    ASSERT_TRUE(pull(text, name));
+    const std::vector<std::string> before = incoming();
+    const std::string key =
+        by_address ? before.front().substr(0, before.front().rfind('.')) : "sha256-" + told_digest_;
+    const auto data = folder_ / "models" / "incoming" / (key + ".data");
+    ASSERT_TRUE(write_file(data, content_));
+    EXPECT_TRUE(pull(text, name)->was_here);
+    EXPECT_EQ(incoming(), before) << "under its name";
+    ASSERT_TRUE(write_file(data, content_));
+    EXPECT_TRUE(pull(text, name + "2")->was_here);
+    EXPECT_EQ(incoming(), before) << "under another name";
+  }
+}
+
+TEST_F(ModelPullTest, OfAServerThatTellsNoVersionOnlyFetchingShowsWhetherItIsTheSame) {
+  etag_.clear();
+  misbehave_ = [&](const HubRequest& request) {
+    HubReply reply = reply_with_file(request, content_, etag_);
+    std::erase_if(reply.headers, [](const auto& line) { return line.starts_with("ETag"); });
+    return std::optional(reply);
+  };
+  const std::string text = server().url() + "/m.gguf";
+  ASSERT_TRUE(pull(text));
+  const auto again = pull(text);
+  ASSERT_TRUE(again) << again.error().message;
+  expect_here();
+  const std::string before = content_;
+  content_.back() = static_cast<char>(content_.back() ^ 1);
+  EXPECT_THAT(error_of(text).message, HasSubstr("already given to other content"));
+  content_ = before;
+  expect_here();
+}
+
 TEST_F(ModelPullTest, ANameInUseIsRefusedBeforeAnythingIsFetched) {
   ASSERT_TRUE(pull());
   content_ = model_bytes(2);

@@ -61,6 +61,34 @@ TEST_F(PartialFileTest, OfAnotherVersionIsThrownAway) {
   EXPECT_EQ(first_eight(file), std::string(8, '\0'));
 }
 
+TEST_F(PartialFileTest, NeverWritesIntoAFileThatHasAnotherNameOrReader) {
+  for (const bool same_version : {true, false}) {
+    {
+      PartialFile file = open();
+      ASSERT_TRUE(file.write(0, bytes("abcdefgh")));
+      ByteSet present;
+      present.add({0, 8});
+      ASSERT_TRUE(file.save(present));
+    }
+    const auto other = folder_ / "blob";
+    std::filesystem::create_hard_link(folder_ / "key.data", other);
+    PartialState wanted = kWanted;
+    if (!same_version) wanted.validator = "\"v2\"";
+    PartialFile file = open(wanted);
+    EXPECT_EQ(file.present().total(), 0U);
+    ASSERT_TRUE(file.write(0, bytes("xxxxxxxx")));
+    EXPECT_EQ(read_file(other, kKiB).value(), "abcdefgh");
+    std::filesystem::remove(other);
+  }
+  // The same where the other name is gone, but somebody still reads it.
+  PartialFile reader = open();
+  ASSERT_TRUE(reader.write(0, bytes("abcdefgh")));
+  PartialState wanted = kWanted;
+  wanted.validator = "\"v3\"";
+  open(wanted);
+  EXPECT_EQ(first_eight(reader), "abcdefgh");
+}
+
 TEST_F(PartialFileTest, WithoutItsBytesTheRecordIsNothing) {
   {
     PartialFile file = open();
@@ -98,7 +126,10 @@ TEST_F(PartialFileTest, LeavesARecordOfWhatWasFinished) {
   ASSERT_TRUE(record);
   EXPECT_EQ(record->sha256, "digest");
   EXPECT_EQ(record->validator, "\"v1\"");
+  EXPECT_EQ(open().present().total(), 8U) << "until the library has the bytes, they are kept";
+  ASSERT_TRUE(PartialFile::tidy(folder_.path(), "key", false));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "key.data"));
+  EXPECT_TRUE(PartialFile::finished(folder_.path(), "key"));
   EXPECT_EQ(open().present().total(), 0U) << "the bytes are gone: it begins again";
 }
 
