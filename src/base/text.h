@@ -1,6 +1,7 @@
 // Cutting and reading short texts that nobody vouches for: files of the kernel, lines of a driver.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,5 +26,10 @@ std::optional<std::string_view> field_of(std::string_view text, std::string_view
 
 // For a message: one line, printable, short.
 std::string excerpt(std::string_view text);
+
+// What of `text`, which may be anything, a terminal may show and a record keep: UTF-8 on one line,
+// of at most `most` bytes and never cut inside a character. A byte that is no UTF-8 becomes '?';
+// what commands a terminal (the C0 and C1 controls), ends a line or turns its direction a blank.
+std::string printable(std::string_view text, std::size_t most);
 
 }  // namespace gogrid

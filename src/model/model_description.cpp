@@ -4,6 +4,8 @@
 #include <format>
 #include <map>
 
+#include "base/text.h"
+
 namespace gogrid {
 namespace {
 
@@ -100,13 +102,6 @@ ModelDescription Describer::describe() {
   return std::move(out_);
 }
 
-// Bytes of the character that begins with `lead`; 1 for what begins none.
-std::size_t utf8_length(unsigned char lead) {
-  if (lead >= 0xF0) return 4;
-  if (lead >= 0xE0) return 3;
-  return lead >= 0xC0 ? 2 : 1;
-}
-
 }  // namespace
 
 ModelDescription describe_model(const GgufFile& file) { return Describer(file).describe(); }
@@ -131,18 +126,10 @@ std::string shape_text(const GgufTensor& tensor) {
 }
 
 std::string shown_text(std::string_view text, std::size_t limit) {
-  std::string shown;
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t step = utf8_length(static_cast<unsigned char>(text[at]));
-    if (at + step > limit) break;
-    shown += text.substr(at, step);
-    at += step;
-  }
-  const bool is_cut = at < text.size();
-  const auto controls = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-  std::ranges::replace_if(shown, controls, ' ');
-  return is_cut ? shown + "..." : shown;
+  const std::string shown = printable(text, limit);
+  // One character more than fits, of four bytes at most.
+  const std::string more = printable(text, limit + 4);
+  return more.size() > shown.size() ? shown + "..." : shown;
 }
 
 }  // namespace gogrid

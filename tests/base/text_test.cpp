@@ -53,5 +53,31 @@ TEST(Text, AnExcerptIsOnePrintableShortLine) {
   EXPECT_EQ(excerpt(std::string(100, 'x')), '"' + std::string(40, 'x') + "…\"");
 }
 
+TEST(Text, WhatIsPrintableCommandsNoTerminal) {
+  EXPECT_EQ(printable("plain é €", 60), "plain é €");
+  EXPECT_EQ(printable("a\n\x1b[31mb\x7f", 60), "a  [31mb ");
+  EXPECT_EQ(printable("\xC2\x9B"
+                      "31m",
+                      60),
+            " 31m")
+      << "CSI in one character";
+  EXPECT_EQ(printable("a\u202Eb\u2028c", 60), "a b c");
+  EXPECT_EQ(printable(std::string_view("a\0b", 3), 60), "a b");
+}
+
+TEST(Text, WhatIsPrintableIsUtf8AndCutBetweenCharacters) {
+  EXPECT_EQ(printable("12345", 5), "12345");
+  EXPECT_EQ(printable("1234é", 5), "1234");
+  EXPECT_EQ(printable("123é", 5), "123é");
+  // A continuation alone, a character that is not all there, one that is too long, a surrogate.
+  EXPECT_EQ(printable("a\x9B"
+                      "b",
+                      60),
+            "a?b");
+  EXPECT_EQ(printable("a\xF0\x9F", 60), "a??");
+  EXPECT_EQ(printable("\xC0\xAF", 60), "??");
+  EXPECT_EQ(printable("\xED\xA0\x80", 60), "???");
+}
+
 }  // namespace
 }  // namespace gogrid

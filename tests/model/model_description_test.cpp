@@ -129,7 +129,7 @@ TEST(ShownText, IsOnOneLineShortAndNeverEndsInsideACharacter) {
   EXPECT_EQ(shown_text("123456", 5), "12345...");
   EXPECT_EQ(shown_text("1234\xC3\xA9", 5), "1234...");
   EXPECT_EQ(shown_text("123\xC3\xA9", 5), "123\xC3\xA9");
-  EXPECT_EQ(shown_text("1\xF0", 5), "1\xF0");  // a character that is not all there
+  EXPECT_EQ(shown_text("1\xF0", 5), "1?");  // a character that is not all there
 }
 
 }  // namespace
