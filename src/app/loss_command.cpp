@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/long_job.h"
 #include "app/loss_json.h"
 #include "app/one_device.h"
@@ -36,6 +37,10 @@ Result<bool> keep(const Workspace& workspace, const std::string& name, const Mod
   GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
   const auto entry = library.find(name);
   if (!entry || entry->path != source.path) return false;
+  if (!is_finite(loss)) {
+    complain("not kept: a perplexity that is infinite is none; is " + name + " a model of text?");
+    return false;
+  }
   GOGRID_RETURN_IF_ERROR(library.record_loss(name, source.digest, loss));
   return true;
 }
@@ -87,7 +92,7 @@ Status loss_command(const LossCommand& command, const CommonOptions& common) {
   if (common.json) {
     Json answer{{"model", other.name}, {"kept", kept}};
     answer.update(json_of(loss));
-    std::printf("%s\n", answer.dump().c_str());
+    print_json(answer);
     return {};
   }
   std::printf("%s %s (%llu positions of %s)\n", other.name.c_str(), text_of(loss).c_str(),

@@ -14,6 +14,7 @@
 
 #include "base/files.h"
 #include "base/nearest.h"
+#include "base/text.h"
 #include "model/gguf_file.h"
 #include "model/gguf_merger.h"
 #include "model/model_description.h"
@@ -27,6 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxName = 63;
+constexpr std::size_t kMaxText = 256;  // of what a file says of itself
 constexpr std::string_view kManifestExtension = ".model";
 constexpr std::string_view kBlobExtension = ".gguf";
 constexpr Bytes kMaxManifest = 64 * kKiB;
@@ -47,9 +49,9 @@ Result<ModelEntry> describe(const GgufFile& file, std::string_view name) {
   ModelEntry entry;
   entry.name = name;
   entry.size = file.file_size();
-  entry.architecture = *architecture;
+  entry.architecture = printable(*architecture, kMaxText);
   entry.quantization = quantization_of(file);
-  entry.license = file.string_of("general.license").value_or("unknown");
+  entry.license = printable(file.string_of("general.license").value_or("unknown"), kMaxText);
   const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
   entry.imported_at = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count();
   return entry;
@@ -112,13 +114,10 @@ Status validate_model_name(std::string_view name) {
   const bool good = !name.empty() && name.size() <= kMaxName &&
                     std::ranges::all_of(name, is_name_character) && name.find_first_of("._-") != 0;
   if (good) return {};
-  // What came may be anything; only what is printable goes into the text.
-  std::string shown(name.substr(0, kMaxName + 1));
-  std::ranges::replace_if(shown, [](char c) { return c < 0x20 || c >= 0x7F; }, '?');
   return fail(ErrorCode::kInvalidArgument,
               std::format("expected a model name of 1 to {} characters of a-z, 0-9, '.', '_' and "
                           "'-', beginning with a letter or digit: '{}'",
-                          kMaxName, shown),
+                          kMaxName, printable(name, kMaxName + 1)),
               "model");
 }
 
@@ -223,9 +222,9 @@ std::optional<std::set<std::string>> ModelLibrary::State::used_digests() const {
   std::set<std::string> digests;
   for (const fs::path& path : *manifests) {
     const auto text = read_file(path, kMaxManifest);
-    const auto entry = text ? parse_manifest(*text, path.native()) : std::unexpected(text.error());
-    if (!entry) return std::nullopt;
-    digests.insert(entry->digest);
+    const auto digest = text ? manifest_digest(*text) : std::nullopt;
+    if (!digest) return std::nullopt;
+    digests.insert(*digest);
   }
   return digests;
 }
@@ -400,6 +399,12 @@ Result<ModelEntry> ModelLibrary::import_written(AtomicFile written, std::string_
 Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
                                  const ModelLoss& loss) {
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
+  if (!is_finite(loss)) {
+    return fail(ErrorCode::kInvalidArgument,
+                std::format("[model_library] loss of '{}': expected finite numbers: perplexity {}, "
+                            "base {}, KL {}",
+                            name, loss.perplexity, loss.base_perplexity, loss.mean_kl));
+  }
   GOGRID_ASSIGN_OR_RETURN(const FileLock alone, state_->lock());
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, state_->read(name));
   if (entry.digest != digest) {

@@ -24,6 +24,7 @@ struct ModelEntry {
   std::string digest;  // SHA-256 of the file
   std::filesystem::path path;
   Bytes size = 0;
+  // Printable, on one line, of at most 256 bytes.
   std::string architecture;
   std::string quantization;            // the most common weight type: "q4_1"
   std::string license;                 // general.license, "unknown" when the file does not say
@@ -67,7 +68,8 @@ class ModelLibrary {
                                     const Progress& progress = {},
                                     const std::optional<RepackRecord>& repacked = {});
   // Keeps what was measured of the model, in place of what was measured before. kUnavailable when
-  // the name is of other content than `digest` by now.
+  // the name is of other content than `digest` by now; kInvalidArgument for numbers that are not
+  // finite.
   Status record_loss(std::string_view name, std::string_view digest, const ModelLoss& loss);
   std::vector<ModelEntry> list() const;
   // kNotFound with the nearest names.

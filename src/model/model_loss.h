@@ -1,6 +1,7 @@
 // What a model lost against the one it was made of, as it was measured.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -22,5 +23,11 @@ struct ModelLoss {
 
   bool operator==(const ModelLoss&) const = default;
 };
+
+// Whether each number is one: the perplexity of a model that is sure of what is wrong overflows.
+inline bool is_finite(const ModelLoss& loss) {
+  return std::isfinite(loss.base_perplexity) && std::isfinite(loss.perplexity) &&
+         std::isfinite(loss.mean_kl) && std::isfinite(loss.p99_kl) && std::isfinite(loss.same_top);
+}
 
 }  // namespace gogrid

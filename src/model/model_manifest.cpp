@@ -1,6 +1,5 @@
 #include "model/model_manifest.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <format>
@@ -8,6 +7,7 @@
 #include <type_traits>
 
 #include "base/text.h"
+#include "obs/log.h"
 
 namespace gogrid {
 namespace {
@@ -15,11 +15,7 @@ namespace {
 constexpr std::string_view kFirstLine = "gogrid-model 1";
 constexpr std::size_t kMaxValue = 256;  // a license is a name, not its text
 
-std::string one_line(std::string_view value) {
-  std::string line(value.substr(0, kMaxValue));
-  std::ranges::replace_if(line, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7F; }, ' ');
-  return line;
-}
+std::string one_line(std::string_view value) { return printable(value, kMaxValue); }
 
 // Takes the text apart line by line; the first complaint stays.
 class Lines {
@@ -55,6 +51,7 @@ class Lines {
     if (!text_.contains('\n')) return std::nullopt;
     return next();
   }
+  bool good() const { return problem_.empty(); }
   Status finish() {
     if (problem_.empty() && !text_.empty())
       problem_ =
@@ -127,7 +124,7 @@ std::optional<ModelLoss> parse_loss(std::string_view line) {
   loss.mean_kl = words.number<double>();
   loss.p99_kl = words.number<double>();
   loss.same_top = words.number<double>();
-  loss.base = words.rest();
+  loss.base = one_line(words.rest());
   if (!words.good() || !is_digest(loss.base_digest) || !is_digest(loss.text_digest) ||
       loss.base.empty())
     return std::nullopt;
@@ -151,24 +148,27 @@ std::optional<RepackRecord> parse_repacked(std::string_view line) {
   return record;
 }
 
-// Reads a line's values into `value`, which only one line may have.
+// Of several lines the last that can be read holds, as it was written last.
 template <class T>
-void read_once(Lines& lines, std::string_view key, std::optional<T>& value, std::optional<T> parsed,
-               std::string_view expected) {
-  if (value) return lines.complain(std::format("one line '{} ...'", key));
-  value = std::move(parsed);
-  if (!value) lines.complain(std::format("{} after '{}'", expected, key));
+void read_value(std::string_view where, std::string_view line, std::optional<T> parsed,
+                std::optional<T>& value) {
+  if (parsed) {
+    value = std::move(parsed);
+    return;
+  }
+  const std::string came = excerpt(line);
+  log::warning("model_record_unreadable",
+               {{"where", where},
+                {"expected", std::string_view("a key and its values, finite numbers among them")},
+                {"came", std::string_view(came)}});
 }
 
-void read_optional(Lines& lines, ModelEntry& entry) {
+void read_optional(Lines& lines, std::string_view where, ModelEntry& entry) {
   for (auto line = lines.optional_line(); line; line = lines.optional_line()) {
-    const std::string_view key = next_word(*line);
-    if (trimmed(*line).empty()) return lines.complain("a key and its values");
-    if (key == "loss") {
-      read_once(lines, key, entry.loss, parse_loss(*line), "digests, numbers and a name");
-    } else if (key == "repacked") {
-      read_once(lines, key, entry.repacked, parse_repacked(*line), "numbers and names");
-    }
+    std::string_view values = *line;
+    const std::string_view key = next_word(values);
+    if (key == "loss") read_value(where, *line, parse_loss(values), entry.loss);
+    if (key == "repacked") read_value(where, *line, parse_repacked(values), entry.repacked);
   }
 }
 
@@ -192,12 +192,21 @@ Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where)
   if (!is_digest(entry.digest)) lines.complain("64 hexadecimal digits after 'digest'");
   entry.size = lines.number<Bytes>("size");
   entry.imported_at = lines.number<std::int64_t>("imported_at");
-  entry.architecture = lines.value("architecture");
-  entry.quantization = lines.value("quantization");
-  entry.license = lines.value("license");
-  read_optional(lines, entry);
+  // Earlier versions wrote whatever the file said.
+  entry.architecture = one_line(lines.value("architecture"));
+  entry.quantization = one_line(lines.value("quantization"));
+  entry.license = one_line(lines.value("license"));
+  read_optional(lines, where, entry);
   GOGRID_RETURN_IF_ERROR(lines.finish());
   return entry;
+}
+
+std::optional<std::string> manifest_digest(std::string_view text) {
+  Lines lines(text, {});
+  lines.expect(kFirstLine);
+  std::string digest = lines.value("digest");
+  if (!lines.good() || !is_digest(digest)) return std::nullopt;
+  return digest;
 }
 
 }  // namespace gogrid

@@ -1,6 +1,7 @@
 // What the library writes down about a named model: a few lines of text. Private to the library.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,11 @@ namespace gogrid {
 std::string format_manifest(const ModelEntry& entry);
 
 // kCorrupt "[model_library] WHERE: …" unless all of the first are there, once each and in order.
+// What may be absent and cannot be read is as if it were absent, with a warning in the log: it must
+// not cost the model.
 Result<ModelEntry> parse_manifest(std::string_view text, std::string_view where);
+
+// The content that a manifest tells of, whatever else is wrong with it; empty when it does not say.
+std::optional<std::string> manifest_digest(std::string_view text);
 
 }  // namespace gogrid
