@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/plan_json.h"
 #include "app/prepare.h"
 #include "app/terminal.h"
@@ -109,7 +110,7 @@ Status bench_command(const BenchCommand& command, const CommonOptions& common) {
     Json json = json_of(prepared.plan);
     json["measured"] = {{"decode_tokens_per_s", measured.decode_tokens_per_s},
                         {"prefill_tokens_per_s", measured.prefill_tokens_per_s}};
-    std::printf("%s\n", json.dump().c_str());
+    print_json(json);
     return {};
   }
   print_plan(prepared.plan);

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "device/device_registry.h"
 
 namespace gogrid {
@@ -49,7 +50,7 @@ Status devices_command(const DevicesCommand& command, const CommonOptions& commo
     else
       print_row(device);
   }
-  if (common.json) std::printf("%s\n", Json{{"devices", devices}}.dump().c_str());
+  if (common.json) print_json(Json{{"devices", devices}});
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/policies.h"
 #include "app/terminal.h"
 #include "device/device_registry.h"
@@ -104,7 +105,7 @@ void print_json(const ResourcePolicy& policy, const std::vector<Finding>& findin
   for (const Finding& finding : findings) list.push_back(json_of(finding));
   const Json json{
       {"mode", name_of(policy.mode)}, {"all_hold", all_hold(findings)}, {"findings", list}};
-  std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  gogrid::print_json(json);
 }
 
 // "  partly  nice                   15, read back from every thread; but ...".

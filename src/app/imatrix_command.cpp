@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/long_job.h"
 #include "app/one_device.h"
 #include "app/prepare.h"
@@ -75,13 +76,11 @@ class Saver {
 void print(const ImportanceMatrix& matrix, const fs::path& file, const std::string& model,
            bool json) {
   if (json) {
-    std::printf("%s\n", Json{{"model", model},
-                             {"path", file.string()},
-                             {"weights", matrix.entries.size()},
-                             {"chunks", matrix.chunks},
-                             {"context", matrix.chunk_tokens}}
-                            .dump()
-                            .c_str());
+    print_json(Json{{"model", model},
+                    {"path", file.string()},
+                    {"weights", matrix.entries.size()},
+                    {"chunks", matrix.chunks},
+                    {"context", matrix.chunk_tokens}});
     return;
   }
   std::printf("wrote %s: %zu weights of %s, %u chunks of %u tokens\n", file.c_str(),

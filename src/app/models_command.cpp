@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/import_folder.h"
+#include "app/json_output.h"
 #include "app/loss_json.h"
 #include "app/models_check.h"
 #include "app/models_show.h"
@@ -45,7 +46,7 @@ Status import(ModelLibrary& library, const Workspace& workspace, const ModelsCom
                                : name_from_file(command.file);
   GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, import_into(library, command, name));
   if (json)
-    std::printf("%s\n", json_of(entry, workspace).dump().c_str());
+    print_json(json_of(entry, workspace));
   else
     std::printf("imported %s: %s, %s %s, licence %s\n", entry.name.c_str(),
                 format_bytes(entry.size).c_str(), entry.architecture.c_str(),
@@ -62,7 +63,7 @@ Status pull(ModelLibrary& library, const Workspace& workspace, const ModelsComma
     Json model = json_of(entry, workspace);
     model["fetched_bytes"] = report.fetched;
     model["kept_bytes"] = report.kept;
-    std::printf("%s\n", model.dump().c_str());
+    print_json(model);
     return {};
   }
   std::printf("%s %s: %s, %s %s, licence %s\n", report.was_here ? "here already:" : "pulled",
@@ -76,7 +77,7 @@ void list(const ModelLibrary& library, const Workspace& workspace, bool json) {
   if (json) {
     Json models = Json::array();
     for (const ModelEntry& entry : entries) models.push_back(json_of(entry, workspace));
-    std::printf("%s\n", Json{{"models", models}}.dump().c_str());
+    print_json(Json{{"models", models}});
     return;
   }
   for (const ModelEntry& entry : entries) print_row(entry, workspace);
@@ -87,7 +88,7 @@ Status verify(const ModelLibrary& library, const std::string& name, bool json) {
   ProgressLine line("verifying " + name);
   GOGRID_RETURN_IF_ERROR(library.verify(name, line.bytes()));
   if (json)
-    std::printf("%s\n", Json{{"name", name}, {"intact", true}}.dump().c_str());
+    print_json(Json{{"name", name}, {"intact", true}});
   else
     std::printf("%s is intact\n", name.c_str());
   return {};
@@ -96,7 +97,7 @@ Status verify(const ModelLibrary& library, const std::string& name, bool json) {
 Status remove(ModelLibrary& library, const std::string& name, bool json) {
   GOGRID_RETURN_IF_ERROR(library.remove(name));
   if (json)
-    std::printf("%s\n", Json{{"name", name}, {"removed", true}}.dump().c_str());
+    print_json(Json{{"name", name}, {"removed", true}});
   else
     std::printf("removed %s\n", name.c_str());
   return {};

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "app/json_output.h"
 #include "app/loss_json.h"
 #include "engine/stage_loss_cache.h"
 #include "model/gguf_file.h"
@@ -43,10 +44,6 @@ Bytes kv_bytes_of(const ModelProfile& profile) {
 }
 
 void print(const std::string& text) { std::fputs(text.c_str(), stdout); }
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
 
 // --- as JSON
 
@@ -272,10 +269,10 @@ Status show_difference(const Workspace& workspace, const ModelsCommand& command,
   GOGRID_ASSIGN_OR_RETURN(const ShownModel right, open_model(workspace, command.diff));
   const ModelDifference difference = compare_models(left.file, right.file);
   if (json) {
-    print(dump({{"left", left.source.name},
+    print_json({{"left", left.source.name},
                 {"right", right.source.name},
                 {"metadata", json_of(difference.metadata)},
-                {"tensors", json_of(difference.tensors)}}));
+                {"tensors", json_of(difference.tensors)}});
     return {};
   }
   print(std::format("< {}\n> {}\n", left.source.path.string(), right.source.path.string()));
@@ -312,7 +309,7 @@ Status show_model(const Workspace& workspace, const ModelsCommand& command, bool
   GOGRID_ASSIGN_OR_RETURN(const ShownModel model, open_model(workspace, command.name));
   const ModelDescription description = describe_model(model.file);
   if (json) {
-    print(dump(json_of(model, description, workspace, command.tensors)));
+    print_json(json_of(model, description, workspace, command.tensors));
     return {};
   }
   print_model(model, description, workspace);

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/loss_json.h"
 #include "app/plan_json.h"
 #include "app/prepare.h"
@@ -67,7 +68,7 @@ Status plan_command(const PlanCommand& command, const CommonOptions& common) {
   if (common.json) {
     Json json = json_of(prepared.plan);
     json["notes"] = prepared.notes;
-    std::printf("%s\n", json.dump().c_str());
+    print_json(json);
     return {};
   }
   print_plan(prepared.plan);

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/long_job.h"
 #include "app/one_device.h"
 #include "app/prepare.h"
@@ -150,7 +151,7 @@ void print_plan(const QuantizationPlan& plan, const QuantizeOptions& options, co
     answer["bits_per_weight"] = plan.bits_per_weight();
     answer["types"] = types;
     answer["fallbacks"] = plan.fallbacks;
-    std::printf("%s\n", answer.dump().c_str());
+    print_json(answer);
     return;
   }
   std::string types;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/json_output.h"
 #include "app/plan_json.h"
 #include "app/plan_loss.h"
 #include "app/prepare.h"
@@ -134,9 +135,7 @@ Status run_command(const RunCommand& command, const CommonOptions& common) {
   }
   GOGRID_ASSIGN_OR_RETURN(const Finish finish, sink->wait());
   if (common.json) {
-    std::printf("%s\n", json_of(*sink, finish, engine->plan())
-                            .dump(-1, ' ', false, Json::error_handler_t::replace)
-                            .c_str());
+    print_json(json_of(*sink, finish, engine->plan()));
   } else {
     std::printf("\n");
   }

@@ -6,10 +6,19 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/text.h"
+
 namespace gogrid {
+namespace {
+
+constexpr std::size_t kMaxWhat = 200;
+constexpr std::size_t kMaxLine = 4096;
+constexpr std::size_t kMaxMessage = std::size_t{64} * 1024;
+
+}  // namespace
 
 ProgressLine::ProgressLine(std::string what)
-    : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) == 1) {}
+    : what_(printable(what, kMaxWhat)), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
   if (!shown_.empty()) std::fputs("\r\x1b[K", stderr);
@@ -37,7 +46,14 @@ Progress ProgressLine::bytes() {
 }
 
 void complain(std::string_view message) {
-  std::fprintf(stderr, "gogrid: %.*s\n", static_cast<int>(message.size()), message.data());
+  std::string text = "gogrid: ";
+  while (true) {
+    const std::size_t end = std::min(message.find('\n'), message.size());
+    text += printable(message.substr(0, end), kMaxLine) + '\n';
+    if (end == message.size() || text.size() > kMaxMessage) break;
+    message.remove_prefix(end + 1);
+  }
+  std::fputs(text.c_str(), stderr);
 }
 
 }  // namespace gogrid

@@ -31,7 +31,8 @@ class ProgressLine {
   std::string shown_;
 };
 
-// "gogrid: message" on stderr.
+// "gogrid: message" on stderr. What a model, a server or a file put into it commands no terminal;
+// its lines stay lines.
 void complain(std::string_view message);
 
 }  // namespace gogrid

@@ -10,6 +10,7 @@ namespace gogrid {
 namespace {
 
 constexpr Bytes kMaxHead = 64 * kKiB;
+constexpr std::size_t kMaxShown = 256;
 constexpr Bytes kMaxFile = Bytes{1} << 62;  // so that an end that is exclusive does not wrap
 
 bool same_word(std::string_view a, std::string_view b) {
@@ -45,15 +46,15 @@ bool HttpHeadReader::line(std::string_view line) {
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trimmed(line.substr(colon + 1));
   if (same_word(name, "content-length")) head_.content_length = parse_number(value);
-  const std::array<std::pair<std::string_view, std::string*>, 6> kept{
+  if (same_word(name, "location")) head_.location = value;
+  if (same_word(name, "link")) head_.link = value;
+  const std::array<std::pair<std::string_view, std::string*>, 4> shown{
       {{"content-range", &head_.content_range},
        {"content-encoding", &head_.content_encoding},
        {"etag", &head_.etag},
-       {"last-modified", &head_.last_modified},
-       {"location", &head_.location},
-       {"link", &head_.link}}};
-  for (const auto& [known, field] : kept) {
-    if (same_word(name, known)) *field = value;
+       {"last-modified", &head_.last_modified}}};
+  for (const auto& [known, field] : shown) {
+    if (same_word(name, known)) *field = printable(value, kMaxShown);
   }
   return true;
 }

@@ -15,10 +15,12 @@ namespace gogrid {
 struct HttpHead {
   int status = 0;
   std::optional<Bytes> content_length;
+  // Printable, on one line, of at most 256 bytes, as they get into messages and records.
   std::string content_range;
   std::string content_encoding;
   std::string etag;
   std::string last_modified;
+  // As they came: read as addresses are.
   std::string location;
   std::string link;
   std::optional<std::chrono::seconds> retry_after;

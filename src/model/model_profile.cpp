@@ -8,6 +8,7 @@
 #include <ranges>
 #include <string_view>
 
+#include "base/text.h"
 #include "model/architectures.h"
 #include "model/llama_assumptions.h"
 #include "model/split_file.h"
@@ -17,7 +18,9 @@ namespace {
 
 constexpr std::uint32_t kMaxLayers = 512;  // LLAMA_MAX_LAYERS: libllama's arrays end there
 constexpr std::uint64_t kMaxWidth = 1U << 24;
-constexpr Bytes kBytesPerKvValue = 2;  // libllama's default cache type, f16
+constexpr std::size_t kMaxArchitecture = 64;  // it is part of every key and message
+constexpr std::size_t kMaxText = 256;         // of what a file says of itself
+constexpr Bytes kBytesPerKvValue = 2;         // libllama's default cache type, f16
 
 std::unexpected<Error> refuse(ErrorCode code, const std::string& what) {
   return fail(code, "[model_profile] " + what);
@@ -100,15 +103,21 @@ Status ProfileReader::read_names() {
   if (!name || name->empty()) {
     return refuse(ErrorCode::kCorrupt, "the key general.architecture: absent");
   }
+  if (printable(*name, kMaxArchitecture) != *name) {
+    return refuse(ErrorCode::kCorrupt,
+                  std::format("the key general.architecture with a printable name of at most {} "
+                              "bytes: {}",
+                              kMaxArchitecture, excerpt(*name)));
+  }
   profile_.architecture = *name;
   architecture_ = find_architecture(*name);
   if (architecture_ != nullptr && architecture_->use == ArchitectureUse::kNoText) {
     return refuse(ErrorCode::kUnsupported,
                   std::format("architecture '{}' {}", *name, architecture_->why));
   }
-  profile_.name = file_.string_of("general.name").value_or("");
+  profile_.name = printable(file_.string_of("general.name").value_or(""), kMaxText);
   if (profile_.name.empty()) profile_.name = file_.path().stem().string();
-  profile_.license = file_.string_of("general.license").value_or("unknown");
+  profile_.license = printable(file_.string_of("general.license").value_or("unknown"), kMaxText);
   profile_.chat_template = file_.string_of("tokenizer.chat_template").value_or("");
   profile_.file_bytes = file_.file_size();
   return {};

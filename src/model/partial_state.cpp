@@ -1,6 +1,5 @@
 #include "model/partial_state.h"
 
-#include <algorithm>
 #include <format>
 
 #include "base/text.h"
@@ -13,11 +12,7 @@ constexpr std::size_t kMaxValue = 512;
 // Behind it a file that was cut off is known for what it is.
 constexpr std::string_view kLastLine = "end";
 
-std::string one_line(std::string_view value) {
-  std::string line(value.substr(0, kMaxValue));
-  std::ranges::replace_if(line, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7F; }, '?');
-  return line;
-}
+std::string one_line(std::string_view value) { return printable(value, kMaxValue); }
 
 std::unexpected<Error> corrupt(std::string_view where, std::string_view expected,
                                std::string_view came) {

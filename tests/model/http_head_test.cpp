@@ -58,5 +58,18 @@ TEST(ContentRange, IsReadStrictly) {
     EXPECT_FALSE(parse_content_range(text)) << text;
 }
 
+TEST(HttpHead, WhatGetsIntoMessagesCommandsNoTerminal) {
+  HttpHeadReader reader;
+  ASSERT_TRUE(reader.line("HTTP/1.1 206 Partial Content\r\n"));
+  ASSERT_TRUE(reader.line("Content-Range: bytes \x1b]0;pwned\x07 0-1/2\r\n"));
+  ASSERT_TRUE(
+      reader.line("Content-Encoding: \xC2\x9B"
+                  "31m\xFF\r\n"));
+  ASSERT_TRUE(reader.line("ETag: \"" + std::string(5000, 'x') + "\"\r\n"));
+  EXPECT_EQ(reader.head().content_range, "bytes  ]0;pwned  0-1/2");
+  EXPECT_EQ(reader.head().content_encoding, " 31m?");
+  EXPECT_EQ(reader.head().etag.size(), 256U);
+}
+
 }  // namespace
 }  // namespace gogrid
