@@ -51,11 +51,6 @@ std::optional<ByteRange> RangePlan::next() {
   return gap;
 }
 
-void RangePlan::begin_again() {
-  present_.clear();
-  taken_.clear();
-}
-
 ByteRange RangePlan::take_all() {
   const ByteRange all{0, size_};
   taken_.add(all);

@@ -44,9 +44,7 @@ class RangePlan {
   std::optional<ByteRange> next();
   // Of a piece that was handed out: these bytes are there.
   void came(ByteRange range) { present_.add(range); }
-  // Nothing is there and nothing handed out: for a server that sends whole files only.
-  void begin_again();
-  // All of the file at once.
+  // All of the file at once, whatever is there: for a server that sends whole files only.
   ByteRange take_all();
 
   const ByteSet& present() const { return present_; }

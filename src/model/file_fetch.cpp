@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/text.h"
 #include "model/http_ask.h"
 #include "model/pull_pace.h"
 
@@ -22,6 +23,9 @@ constexpr Bytes kMaxIdleBody = 16 * kKiB;
 constexpr std::string_view kMagic = "GGUF";
 // Making bytes last takes at most a fifth of the time, however slow the disk.
 constexpr int kSaveShare = 4;
+// Whole files in a row, where parts were asked for, until a server that sent parts is believed to
+// send none any more.
+constexpr int kWholesBelieved = 3;
 
 // The file's SHA-256 up to where it is here without a gap, read back from the file: what is hashed
 // is what is there.
@@ -34,10 +38,6 @@ class GrowingDigest {
   Status advance(Bytes prefix, Bytes most);
   Bytes at() const { return at_; }
   std::string finish() { return hash_.finish(); }
-  void begin_again() {
-    hash_ = Sha256();
-    at_ = 0;
-  }
 
  private:
   const PartialFile& file_;
@@ -88,6 +88,7 @@ class Slot final : public HttpSink {
   HttpHead head_;  // of the last answer; status 0: none
   Status fault_;   // why the answer is of no use
   bool ignores_range_ = false;
+  int wholes_ = 0;    // whole files in a row where a part was asked for
   int failures_ = 0;  // in a row
   Bytes since_failure_ = 0;
   TimePoint not_before_;  // when to try again
@@ -121,7 +122,8 @@ class FileFetch {
   Status ended(Slot& slot, const HttpEnd& end);
   Status answered(Slot& slot, const HttpEnd& end);
   Status try_again(Slot& slot, Error why, std::optional<std::chrono::seconds> retry_after);
-  Status send_whole_only();
+  Status whole_came(Slot& slot);
+  Status write_missing(ByteRange range, std::span<const std::byte> bytes);
   Status drop_stalled();
   Status keep_up(Bytes hash_at_once);
   Status save();
@@ -147,6 +149,7 @@ class FileFetch {
   Bytes saved_;  // how many bytes the record names
   TimePoint next_save_;
   bool answered_ = false;    // by content once: only then more connections are opened
+  bool parts_came_;          // in this pull or an earlier one
   bool whole_only_ = false;  // the server sends no parts
 };
 
@@ -180,7 +183,8 @@ FileFetch::FileFetch(HttpClient& client, const RemoteFile& remote, PartialFile& 
       pace_(rules.rate, clock.now()),
       digest_(partial),
       saved_(partial.present().total()),
-      next_save_(clock.now()) {
+      next_save_(clock.now()),
+      parts_came_(saved_ > 0) {
   const std::uint32_t connections =
       std::clamp<std::uint32_t>(rules.connections, 1, kMaxConnections);
   slots_.reserve(connections);  // transfers know their slot's address
@@ -225,6 +229,8 @@ Status FileFetch::accept_part(Slot& slot, const HttpHead& head) {
   if (head.content_length && *head.content_length != came->range.size())
     return lie(std::format("Content-Length {}", *head.content_length));
   slot.answer_end_ = came->range.last;
+  slot.wholes_ = 0;
+  parts_came_ = true;
   return {};
 }
 
@@ -247,15 +253,39 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
         std::format("[pull] expected {} bytes up to {} from {}: more came",
                     slot.answer_end_ - slot.range_.first, slot.answer_end_, slot.url_.shown()));
   }
-  GOGRID_RETURN_IF_ERROR(partial_.write(slot.range_.first, bytes));
   const Bytes first = slot.range_.first;
+  // A page in place of the file, from a server that had the file before.
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (whole_only_ && parts_came_ && first == 0 &&
+      !text.starts_with(kMagic.substr(0, text.size()))) {
+    return fail(ErrorCode::kUnavailable,
+                std::format("[pull] expected a GGUF file from {}: it begins with {}",
+                            slot.url_.shown(), excerpt(text)));
+  }
+  GOGRID_RETURN_IF_ERROR(write_missing({first, first + bytes.size()}, bytes));
   slot.range_.first += bytes.size();
   slot.since_failure_ += bytes.size();
   slot.alive_ = clock_.now();
-  plan_.came({first, slot.range_.first});
   pace_.came(bytes.size(), clock_.now());
   came_ += bytes.size();
   answered_ = true;
+  return {};
+}
+
+// What is here already stays as it is: it was hashed. A server that sends no parts sends it again.
+Status FileFetch::write_missing(ByteRange range, std::span<const std::byte> bytes) {
+  if (!whole_only_) {
+    GOGRID_RETURN_IF_ERROR(partial_.write(range.first, bytes));
+    plan_.came(range);
+    return {};
+  }
+  // All before the range is here, so that the first gap is in it or behind it.
+  for (auto gap = plan_.present().first_gap(range.last); gap && gap->first < range.last;
+       gap = plan_.present().first_gap(range.last)) {
+    GOGRID_RETURN_IF_ERROR(
+        partial_.write(gap->first, bytes.subspan(gap->first - range.first, gap->size())));
+    plan_.came(*gap);
+  }
   return {};
 }
 
@@ -271,7 +301,6 @@ Status FileFetch::start_slots() {
   for (Slot& slot : slots_) {
     if (!has_turn(slot)) continue;
     if (!slot.has_work() || whole_only_) {
-      if (whole_only_) GOGRID_RETURN_IF_ERROR(send_whole_only());
       const auto piece = whole_only_ ? plan_.take_all() : plan_.next();
       if (!piece) continue;
       slot.range_ = *piece;
@@ -304,12 +333,23 @@ void FileFetch::drop_all() {
   for (Slot& slot : slots_) drop(slot);
 }
 
-// Each answer then begins with the first byte: what is here is of no use but as what was sent last.
-Status FileFetch::send_whole_only() {
+// One answer is no proof: one of many servers behind an address may know no parts, or send a page
+// that asks for patience. What is here stays in any case: each byte has its place in the file.
+Status FileFetch::whole_came(Slot& slot) {
+  ++slot.wholes_;
+  if (parts_came_ && slot.wholes_ < kWholesBelieved) {
+    Error whole{ErrorCode::kUnavailable,
+                std::format("[pull] expected bytes {}-{} from {}: something whole came",
+                            slot.range_.first, slot.range_.last - 1, slot.url_.shown()),
+                {},
+                {}};
+    return try_again(slot, std::move(whole), std::nullopt);
+  }
+  hooks_.say(parts_came_ ? "the server sends whole files only by now: it sends again what is here"
+                         : "the server sends whole files only: cannot be resumed");
+  whole_only_ = true;
   drop_all();
-  plan_.begin_again();
-  digest_.begin_again();
-  return save();
+  return {};
 }
 
 Status FileFetch::ended(Slot& slot, const HttpEnd& end) {
@@ -318,14 +358,7 @@ Status FileFetch::ended(Slot& slot, const HttpEnd& end) {
     if (slot.fault_.error().code != ErrorCode::kUnavailable) return slot.fault_;
     return try_again(slot, slot.fault_.error(), std::nullopt);
   }
-  if (slot.ignores_range_) {
-    const bool loses = plan_.present().total() > 0;
-    hooks_.say(loses ? "the server sends whole files only: begins again"
-                     : "the server sends whole files only: cannot be resumed");
-    whole_only_ = true;
-    drop_all();
-    return {};
-  }
+  if (slot.ignores_range_) return whole_came(slot);
   if (!slot.has_work()) {
     slot.failures_ = 0;
     slot.since_failure_ = 0;

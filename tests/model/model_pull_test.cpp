@@ -27,6 +27,7 @@ using testing::HubReply;
 using testing::HubRequest;
 using testing::HubServer;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using testing::reply_with_file;
 using testing::TemporaryFolder;
 
@@ -116,6 +117,20 @@ class ModelPullTest : public ::testing::Test {
     return report.error();
   }
 
+  // Three pieces are here, and no more came.
+  void stop_in_the_middle(const std::string& text = "hf:o/r") {
+    const auto asked = std::make_shared<std::atomic<int>>(0);
+    misbehave_ = [asked](const HubRequest& request) -> std::optional<HubReply> {
+      if (!request.range || request.range->size() == 1 || ++*asked <= 3) return std::nullopt;
+      HubReply reply;
+      reply.status = 404;
+      return reply;
+    };
+    const std::uint32_t before = std::exchange(rules_.connections, 1);
+    EXPECT_FALSE(pull(text));
+    rules_.connections = before;
+    misbehave_ = {};
+  }
   // The model is in the library with the right bytes.
   void expect_here(const std::string& name = "m") {
     const auto library = ModelLibrary::open(folder_ / "models");
@@ -559,6 +574,55 @@ TEST_F(ModelPullTest, WithoutPartsACutMeansAllAgainButNotForever) {
   const auto never = pull("hf:o/r", "other");
   ASSERT_FALSE(never);
   EXPECT_EQ(never.error().code, ErrorCode::kUnavailable);
+}
+
+TEST_F(ModelPullTest, OneWholeAnswerAmongPartsCostsNothing) {
+  std::atomic<int> asked = 0;
+  misbehave_ = [&](HubRequest request) -> std::optional<HubReply> {
+    if (!is_download(request) || ++asked != 3) return std::nullopt;
+    HubReply page;
+    page.body = "<html>busy</html>";
+    page.length = "";
+    return page;
+  };
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  expect_here();
+  EXPECT_EQ(report->fetched, content_.size()) << "no byte twice";
+  EXPECT_THAT(notes_, Not(Contains(HasSubstr("whole files only"))));
+}
+
+TEST_F(ModelPullTest, WhatIsKeptStaysWhenTheServerSendsWholeFilesOnlyFromNowOn) {
+  stop_in_the_middle();
+  misbehave_ = [&](HubRequest request) -> std::optional<HubReply> {
+    request.range.reset();
+    HubReply reply = good_reply(request);
+    // It ends before it comes to what is not here, the first time.
+    if (is_download(request) && downloads() < 8) reply.cut_after = 10'000;
+    return reply;
+  };
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  expect_here();
+  EXPECT_EQ(report->kept, 3 * kPiece);
+  EXPECT_THAT(notes_, Contains(HasSubstr("whole files only")));
+}
+
+TEST_F(ModelPullTest, APageInPlaceOfTheFileCostsNothingOfWhatIsKept) {
+  stop_in_the_middle();
+  misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
+    if (!is_download(request)) return std::nullopt;
+    HubReply page;
+    page.body = "<html>" + std::string(500'000, 'x');
+    page.length = "";
+    return page;
+  };
+  EXPECT_EQ(error_of().code, ErrorCode::kUnavailable);
+  misbehave_ = {};
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  expect_here();
+  EXPECT_EQ(report->kept, 3 * kPiece);
 }
 
 // --- stopping, resuming, sharing
