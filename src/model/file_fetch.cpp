@@ -203,12 +203,13 @@ Status FileFetch::accept(Slot& slot, const HttpHead& head) {
   // With a digest the end tells; without one only this does.
   if (remote_.sha256.empty() && !remote_.validator.empty() &&
       head.validator() != remote_.validator) {
-    return fail(
-        ErrorCode::kCorrupt,
-        std::format("[pull] expected one version of {}: it changed there "
-                    "meanwhile; the same command begins again (with --sha256 the content alone "
-                    "decides)",
-                    slot.url_.shown()));
+    // One of many servers may say so of the same file: no reason to throw away what came.
+    return fail(ErrorCode::kUnavailable,
+                std::format("[pull] expected version {} of {}: it answers with {}, as if it had "
+                            "changed there meanwhile; the same command looks again (with --sha256 "
+                            "the content alone decides)",
+                            remote_.validator, slot.url_.shown(),
+                            head.validator().empty() ? "none" : head.validator()));
   }
   return head.status == 206 ? accept_part(slot, head) : accept_whole(slot, head);
 }

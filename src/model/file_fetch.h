@@ -18,9 +18,9 @@ struct Fetched {
 };
 
 // Goes on where `partial` stands. After an error what came is kept and saved: another call goes on.
-// kCorrupt means that it is of no use (not a GGUF file, another length, changed meanwhile): discard
-// it. Others: those of error_of_answer(), kUnavailable after too many tries without progress,
-// kCancelled, kIo. Nothing else may run in `client`.
+// kCorrupt means that it is of no use (not a GGUF file): discard it. Others: those of
+// error_of_answer(), kUnavailable after too many tries without progress, kCancelled, kIo. Nothing
+// else may run in `client`.
 Result<Fetched> fetch_file(HttpClient& client, const RemoteFile& remote, PartialFile& partial,
                            const std::optional<Credential>& credential, const PullRules& rules,
                            const PullHooks& hooks, const Clock& clock);

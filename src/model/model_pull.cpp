@@ -10,6 +10,7 @@ namespace gogrid {
 namespace {
 
 constexpr Duration kLockLook = std::chrono::milliseconds(200);
+constexpr int kLooks = 2;  // at a version that is not the one that is kept
 
 // What a file is known by while it is on its way: its content where that is known, else its
 // address.
@@ -44,6 +45,7 @@ class ModelPull {
 
  private:
   Result<std::optional<ModelEntry>> under_this_name() const;
+  Status confirm_version();
   std::string known_digest() const;
   bool came_from_here(const ModelEntry& entry) const;
   Status tidy() const;
@@ -54,7 +56,7 @@ class ModelPull {
 
   ModelLibrary& library_;
   HttpClient& client_;
-  const RemoteFile& remote_;
+  RemoteFile remote_;
   const std::string& name_;
   const std::optional<Credential>& credential_;
   const PullRules& rules_;
@@ -63,6 +65,20 @@ class ModelPull {
   const std::filesystem::path folder_;
   const std::string key_;
 };
+
+// Where a server tells one version from another, one answer with another version is no proof that
+// the file changed: one of many servers behind an address may name it differently. What is kept is
+// given up only when it is told again.
+Status ModelPull::confirm_version() {
+  if (!remote_.sha256.empty()) return {};
+  const auto kept = PartialFile::record(folder_, key_);
+  for (int look = 0; look < kLooks; ++look) {
+    if (!kept || kept->validator.empty() || continues(*kept, state_of(remote_))) return {};
+    GOGRID_ASSIGN_OR_RETURN(remote_,
+                            look_again(client_, remote_, credential_, rules_, hooks_, clock_));
+  }
+  return {};
+}
 
 // The digest of the content, when somebody told, or when an earlier pull of the same version did.
 // Empty otherwise.
@@ -162,6 +178,7 @@ Result<PullReport> ModelPull::fetch() {
 }
 
 Result<PullReport> ModelPull::run() {
+  GOGRID_RETURN_IF_ERROR(confirm_version());
   // Refusals come before waiting, and before anything is fetched.
   GOGRID_ASSIGN_OR_RETURN(auto named, under_this_name());
   if (named) {

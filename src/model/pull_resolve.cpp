@@ -24,6 +24,7 @@ class Resolver {
   Result<RemoteFile> find(const HubSource& source, const HttpUrl& endpoint);
   Result<RemoteFile> find(const RegistrySource& source, const HttpUrl& endpoint);
   Result<RemoteFile> find(const UrlSource& source, const HttpUrl& endpoint);
+  Result<RemoteFile> look_at(RemoteFile remote, const std::string& what);
 
  private:
   Result<Answer> get(const Question& question) {
@@ -116,9 +117,17 @@ Result<RemoteFile> Resolver::find(const RegistrySource& source, const HttpUrl& e
   return remote;
 }
 
-// The first byte tells how long the file is, and whether parts of it can be had.
 Result<RemoteFile> Resolver::find(const UrlSource& source, const HttpUrl&) {
-  const Question head{.what = "a file", .url = source.url, .range = ByteRange{0, 1}};
+  RemoteFile remote;
+  remote.url = source.url;
+  remote.source = source.url.shown();
+  remote.name = source.url.file_name();
+  return look_at(std::move(remote), "a file");
+}
+
+// The first byte tells how long the file is, and whether parts of it can be had.
+Result<RemoteFile> Resolver::look_at(RemoteFile remote, const std::string& what) {
+  const Question head{.what = what, .url = remote.url, .range = ByteRange{0, 1}};
   GOGRID_ASSIGN_OR_RETURN(const Answer answer, get(head));
   const auto range = parse_content_range(answer.head.content_range);
   const auto size =
@@ -129,10 +138,6 @@ Result<RemoteFile> Resolver::find(const UrlSource& source, const HttpUrl&) {
         std::format("[pull] expected the length of the file from {}: {}", answer.url.shown(),
                     size ? std::format("{} bytes", *size) : "it tells none"));
   }
-  RemoteFile remote;
-  remote.url = source.url;
-  remote.source = source.url.shown();
-  remote.name = source.url.file_name();
   remote.size = *size;
   remote.validator = answer.head.validator();
   return remote;
@@ -153,6 +158,12 @@ Result<RemoteFile> resolve_source(HttpClient& client, const PullSource& source,
   GOGRID_ASSIGN_OR_RETURN(const HttpUrl endpoint, endpoint_of(source, endpoints));
   Resolver resolver(client, credential, rules, hooks, clock);
   return std::visit([&](const auto& one) { return resolver.find(one, endpoint); }, source);
+}
+
+Result<RemoteFile> look_again(HttpClient& client, const RemoteFile& remote,
+                              const std::optional<Credential>& credential, const PullRules& rules,
+                              const PullHooks& hooks, const Clock& clock) {
+  return Resolver(client, credential, rules, hooks, clock).look_at(remote, remote.name);
 }
 
 }  // namespace gogrid

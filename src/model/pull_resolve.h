@@ -35,4 +35,10 @@ Result<RemoteFile> resolve_source(HttpClient& client, const PullSource& source,
                                   const PullRules& rules, const PullHooks& hooks,
                                   const Clock& clock);
 
+// `remote` with the length and the version that the server of its address tells now. For an
+// address, of which nobody told a digest; errors as above.
+Result<RemoteFile> look_again(HttpClient& client, const RemoteFile& remote,
+                              const std::optional<Credential>& credential, const PullRules& rules,
+                              const PullHooks& hooks, const Clock& clock);
+
 }  // namespace gogrid

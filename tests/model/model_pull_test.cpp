@@ -118,7 +118,7 @@ class ModelPullTest : public ::testing::Test {
   }
 
   // Three pieces are here, and no more came.
-  void stop_in_the_middle(const std::string& text = "hf:o/r") {
+  void stop_in_the_middle(const std::string& text = "hf:o/r", const std::string& name = "m") {
     const auto asked = std::make_shared<std::atomic<int>>(0);
     misbehave_ = [asked](const HubRequest& request) -> std::optional<HubReply> {
       if (!request.range || request.range->size() == 1 || ++*asked <= 3) return std::nullopt;
@@ -127,7 +127,7 @@ class ModelPullTest : public ::testing::Test {
       return reply;
     };
     const std::uint32_t before = std::exchange(rules_.connections, 1);
-    EXPECT_FALSE(pull(text));
+    EXPECT_FALSE(pull(text, name));
     rules_.connections = before;
     misbehave_ = {};
   }
@@ -432,11 +432,37 @@ TEST_F(ModelPullTest, NoticesThatAnAddressHasAnotherVersionNow) {
   };
   rules_.connections = 1;
   const Error error = error_of(server().url() + "/m.gguf");
-  EXPECT_EQ(error.code, ErrorCode::kCorrupt);
-  EXPECT_THAT(error.message, HasSubstr("it changed there meanwhile"));
+  EXPECT_EQ(error.code, ErrorCode::kUnavailable);
+  EXPECT_THAT(error.message,
+              AllOf(HasSubstr("version \"v1\""), HasSubstr("\"v2\", as if it had changed")));
   const auto report = pull(server().url() + "/m.gguf");
   ASSERT_TRUE(report) << report.error().message;
-  EXPECT_EQ(report->kept, 0U);
+  EXPECT_EQ(report->kept, 0U) << "it was told again";
+  expect_here();
+}
+
+TEST_F(ModelPullTest, OneAnswerOfAnotherVersionCostsNothing) {
+  const std::string text = server().url() + "/m.gguf";
+  std::atomic<int> asked = 0;
+  const auto another_version_at = [&](int which) {
+    asked = 0;
+    misbehave_ = [&, which](const HubRequest& request) -> std::optional<HubReply> {
+      return reply_with_file(request, content_, ++asked == which ? "\"other-node\"" : etag_);
+    };
+  };
+  another_version_at(4);
+  const auto report = pull(text);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_EQ(report->fetched, content_.size()) << "while it is fetched";
+  expect_here();
+  content_ = model_bytes(2);
+  etag_ = "\"v2\"";
+  stop_in_the_middle(text, "other");
+  another_version_at(1);
+  const auto again = pull(text, "other");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->kept, 3 * kPiece) << "when it is asked for";
+  expect_here("other");
 }
 
 TEST_F(ModelPullTest, RefusesEncodingsAndEndlessHeads) {
