@@ -121,7 +121,10 @@ class FileFetch {
   Status accept_whole(Slot& slot, const HttpHead& head);
   Status ended(Slot& slot, const HttpEnd& end);
   Status answered(Slot& slot, const HttpEnd& end);
-  Status try_again(Slot& slot, Error why, std::optional<std::chrono::seconds> retry_after);
+  // A network that is gone may come back, and then it goes on where it was.
+  enum class Patience : std::uint8_t { kFewTries, kWhileItMayComeBack };
+  Status try_again(Slot& slot, Error why, std::optional<std::chrono::seconds> retry_after,
+                   Patience patience = Patience::kFewTries);
   Status whole_came(Slot& slot);
   Status write_missing(ByteRange range, std::span<const std::byte> bytes);
   Status drop_stalled();
@@ -148,9 +151,11 @@ class FileFetch {
   Bytes came_ = 0;
   Bytes saved_;  // how many bytes the record names
   TimePoint next_save_;
-  bool answered_ = false;    // by content once: only then more connections are opened
-  bool parts_came_;          // in this pull or an earlier one
-  bool whole_only_ = false;  // the server sends no parts
+  TimePoint last_progress_;     // a byte that was not here came
+  bool told_patience_ = false;  // since then
+  bool answered_ = false;       // by content once: only then more connections are opened
+  bool parts_came_;             // in this pull or an earlier one
+  bool whole_only_ = false;     // the server sends no parts
 };
 
 bool Slot::head(const HttpHead& head) {
@@ -184,6 +189,7 @@ FileFetch::FileFetch(HttpClient& client, const RemoteFile& remote, PartialFile& 
       digest_(partial),
       saved_(partial.present().total()),
       next_save_(clock.now()),
+      last_progress_(clock.now()),
       parts_came_(saved_ > 0) {
   const std::uint32_t connections =
       std::clamp<std::uint32_t>(rules.connections, 1, kMaxConnections);
@@ -263,12 +269,17 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
                 std::format("[pull] expected a GGUF file from {}: it begins with {}",
                             slot.url_.shown(), excerpt(text)));
   }
+  const Bytes before = plan_.present().total();
   GOGRID_RETURN_IF_ERROR(write_missing({first, first + bytes.size()}, bytes));
   slot.range_.first += bytes.size();
   slot.since_failure_ += bytes.size();
   slot.alive_ = clock_.now();
   pace_.came(bytes.size(), clock_.now());
   came_ += bytes.size();
+  if (plan_.present().total() > before) {
+    last_progress_ = clock_.now();
+    told_patience_ = false;
+  }
   answered_ = true;
   return {};
 }
@@ -386,11 +397,13 @@ Status FileFetch::answered(Slot& slot, const HttpEnd& end) {
                              end.why.empty() ? "fewer came" : end.why),
                  {},
                  {}};
-    return try_again(slot, std::move(broken), std::nullopt);
+    if (end.untrusted)
+      return std::unexpected(untrusted_error(remote_.name, slot.url_.shown(), end.why));
+    return try_again(slot, std::move(broken), std::nullopt, Patience::kWhileItMayComeBack);
   }
   // Signed addresses that redirects lead to expire; the file's own leads to a new one.
   if (kind == AnswerKind::kLater || (slot.hops_ > 0 && kind == AnswerKind::kRefused))
-    return try_again(slot, error_of(slot), slot.head_.retry_after);
+    return try_again(slot, error_of(slot), slot.head_.retry_after, Patience::kWhileItMayComeBack);
   return std::unexpected(error_of(slot));
 }
 
@@ -399,14 +412,22 @@ Error FileFetch::error_of(const Slot& slot) const {
                          may_see_token(slot.url_, credential_));
 }
 
-Status FileFetch::try_again(Slot& slot, Error why,
-                            std::optional<std::chrono::seconds> retry_after) {
+Status FileFetch::try_again(Slot& slot, Error why, std::optional<std::chrono::seconds> retry_after,
+                            Patience patience) {
   // A server that sends no parts makes no progress that lasts.
   if (slot.since_failure_ >= rules_.worthwhile && !whole_only_) slot.failures_ = 0;
   slot.since_failure_ = 0;
   ++slot.failures_;
-  const auto wait = wait_before_retry(rules_.retry, slot.failures_, random_share(), retry_after);
+  const bool patient = patience == Patience::kWhileItMayComeBack && answered_ &&
+                       clock_.now() - last_progress_ < rules_.retry.patience;
+  const auto wait =
+      wait_before_retry(rules_.retry, slot.failures_, random_share(), retry_after, patient);
   if (!wait) return std::unexpected(std::move(why));
+  if (slot.failures_ == rules_.retry.tries && !told_patience_) {
+    told_patience_ = true;
+    hooks_.say(std::format("{}; keeps trying for {} minutes", why.message,
+                           std::chrono::ceil<std::chrono::minutes>(rules_.retry.patience).count()));
+  }
   slot.not_before_ = clock_.now() + *wait;
   slot.url_ = remote_.url;
   slot.hops_ = 0;
@@ -423,7 +444,8 @@ Status FileFetch::drop_stalled() {
                               slot.url_.shown(), window.count()),
                   {},
                   {}};
-    GOGRID_RETURN_IF_ERROR(try_again(slot, std::move(stalled), std::nullopt));
+    GOGRID_RETURN_IF_ERROR(
+        try_again(slot, std::move(stalled), std::nullopt, Patience::kWhileItMayComeBack));
   }
   return {};
 }

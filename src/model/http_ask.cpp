@@ -3,10 +3,13 @@
 #include <format>
 #include <random>
 
+#include "base/text.h"
+
 namespace gogrid {
 namespace {
 
 constexpr Duration kTurn = std::chrono::milliseconds(100);
+constexpr std::size_t kMaxWhy = 256;
 
 class BodySink final : public HttpSink {
  public:
@@ -77,6 +80,9 @@ Result<bool> Asking::comes_whole(HttpTransfer transfer, const BodySink& sink) {
     for (const HttpEnd& end : ends) {
       if (end.transfer != transfer) continue;
       why_ = end.why;
+      if (end.untrusted)
+        return std::unexpected(
+            untrusted_error(question_.what, question_.url.shown(), printable(end.why, kMaxWhy)));
       return end.whole;
     }
     if (sink.portions_ != seen) alive = clock_.now();

@@ -136,6 +136,11 @@ Status add_header(List& list, const std::string& header) {
   return {};
 }
 
+bool is_about_certificates(CURLcode code) {
+  return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR ||
+         code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_INVALIDCERTSTATUS;
+}
+
 class CurlClient final : public HttpClient {
  public:
   explicit CurlClient(Multi multi) : multi_(std::move(multi)) {}
@@ -184,6 +189,7 @@ void CurlClient::drop(HttpTransfer transfer) {
 
 HttpEnd CurlClient::end_of(const Transfer& transfer, CURLcode code) const {
   HttpEnd end{transfer.id, code == CURLE_OK && transfer.told, {}};
+  end.untrusted = is_about_certificates(code);
   if (transfer.too_large)
     end.why = "the head of the answer is too large";
   else if (!end.whole)

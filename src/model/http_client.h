@@ -37,6 +37,7 @@ struct HttpEnd {
   HttpTransfer transfer = 0;
   bool whole = false;  // all of the answer came; else the connection broke or the sink had enough
   std::string why;     // of what broke, in words
+  bool untrusted = false;  // the server's certificate: another try would show the same
 };
 
 // GET requests. Redirects are answers like others: whoever asks decides where a token may go. Not

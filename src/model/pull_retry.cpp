@@ -32,8 +32,9 @@ AnswerKind kind_of(int status) {
 }
 
 std::optional<Duration> wait_before_retry(const RetryRules& rules, int failures, double random,
-                                          std::optional<std::chrono::seconds> retry_after) {
-  if (failures >= rules.tries) return std::nullopt;
+                                          std::optional<std::chrono::seconds> retry_after,
+                                          bool patient) {
+  if (failures >= rules.tries && !patient) return std::nullopt;
   Duration asked{};
   if (retry_after) {
     // Compared before it is converted: a number of seconds from outside need not fit into
@@ -89,6 +90,17 @@ Error error_of_answer(const HttpHead& head, const std::string& what, const std::
       return error(head.status >= 500 ? ErrorCode::kUnavailable : ErrorCode::kInvalidArgument,
                    std::format("HTTP status {}", head.status));
   }
+}
+
+Error untrusted_error(const std::string& what, const std::string& shown, const std::string& why) {
+  return {
+      ErrorCode::kPermissionDenied,
+      std::format("[pull] expected {} from {}, whose certificate this machine trusts: {}; it is "
+                  "not tried again. Is this machine's clock right? A private authority's "
+                  "certificate goes into the system's (update-ca-certificates)",
+                  what, shown, why),
+      {},
+      {}};
 }
 
 }  // namespace gogrid

@@ -58,6 +58,7 @@ class ModelPullTest : public ::testing::Test {
     rules_.worthwhile = kKiB;
     rules_.retry.tries = 4;
     rules_.retry.first_wait = milliseconds(1);
+    rules_.retry.patience = milliseconds(0);
     hooks_.note = [this](std::string_view line) { notes_.emplace_back(line); };
   }
 
@@ -267,6 +268,36 @@ TEST_F(ModelPullTest, NamesAServerThatStallsForever) {
     return reply;
   };
   EXPECT_THAT(error_of().message, HasSubstr("none came for 300 ms"));
+}
+
+TEST_F(ModelPullTest, ANetworkThatComesBackWithinMinutesFindsItStillTrying) {
+  rules_.connections = 1;
+  rules_.retry.tries = 2;
+  rules_.retry.first_wait = milliseconds(20);
+  rules_.retry.longest_wait = milliseconds(20);
+  rules_.retry.patience = std::chrono::seconds(60);
+  std::atomic<int> asked = 0;
+  misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
+    if (!is_download(request)) return std::nullopt;
+    const int which = ++asked;
+    if (which <= 3 || which > 12) return std::nullopt;
+    HubReply reply = good_reply(request);
+    reply.cut_after = 0;
+    return reply;
+  };
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  expect_here();
+  EXPECT_EQ(std::ranges::count_if(
+                notes_, [](const std::string& note) { return note.contains("keeps trying for"); }),
+            1)
+      << "said once";
+  asked = 4;  // never a byte: the few tries are all
+  content_ = model_bytes(2);
+  told_digest_ = digest_of(content_);
+  const auto never = pull("hf:o/r", "other");
+  ASSERT_FALSE(never);
+  EXPECT_EQ(asked, 6);
 }
 
 TEST_F(ModelPullTest, AListThatStallsIsAskedForAgain) {

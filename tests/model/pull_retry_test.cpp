@@ -72,5 +72,20 @@ TEST(ErrorOfAnswer, SaysWhatToDo) {
   EXPECT_THAT(error(507).message, HasSubstr("HTTP status 507"));
 }
 
+TEST(PullRetry, PatienceIsForTheNumberOfFailuresOnly) {
+  const RetryRules rules;
+  EXPECT_FALSE(wait_before_retry(rules, rules.tries, 1, {}));
+  EXPECT_EQ(wait_before_retry(rules, rules.tries, 1, {}, true), std::chrono::seconds(8));
+  EXPECT_EQ(wait_before_retry(rules, 1000, 1, {}, true), rules.longest_wait);
+  EXPECT_FALSE(wait_before_retry(rules, 1, 1, std::chrono::hours(1), true))
+      << "the server says when to come back";
+}
+
+TEST(PullRetry, ACertificateIsNotTriedAgainAndTheClockIsNamed) {
+  const Error error = untrusted_error("m.gguf", "https://h/m.gguf", "self-signed");
+  EXPECT_EQ(error.code, ErrorCode::kPermissionDenied);
+  EXPECT_THAT(error.message, HasSubstr("clock"));
+}
+
 }  // namespace
 }  // namespace gogrid
