@@ -78,6 +78,10 @@ class Slot final : public HttpSink {
   bool bytes(std::span<const std::byte> bytes) override;
 
   bool has_work() const { return range_.first < range_.last; }
+  void begin_window(TimePoint now) {
+    window_ = now;
+    in_window_ = 0;
+  }
 
   FileFetch& fetch_;
   std::optional<HttpTransfer> transfer_;
@@ -92,7 +96,8 @@ class Slot final : public HttpSink {
   int failures_ = 0;  // in a row
   Bytes since_failure_ = 0;
   TimePoint not_before_;  // when to try again
-  TimePoint alive_;       // last byte, or start
+  TimePoint window_;      // since when what comes is counted
+  Bytes in_window_ = 0;
 };
 
 class FileFetch {
@@ -160,7 +165,7 @@ class FileFetch {
 
 bool Slot::head(const HttpHead& head) {
   head_ = head;
-  alive_ = fetch_.now();
+  begin_window(fetch_.now());
   // The few bytes of a redirect's or a refusal's body are read, and the connection used again.
   if (kind_of(head.status) != AnswerKind::kContent)
     return head.content_length.value_or(kMaxIdleBody + 1) <= kMaxIdleBody;
@@ -273,7 +278,7 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
   GOGRID_RETURN_IF_ERROR(write_missing({first, first + bytes.size()}, bytes));
   slot.range_.first += bytes.size();
   slot.since_failure_ += bytes.size();
-  slot.alive_ = clock_.now();
+  slot.in_window_ += bytes.size();
   pace_.came(bytes.size(), clock_.now());
   came_ += bytes.size();
   if (plan_.present().total() > before) {
@@ -329,7 +334,7 @@ Status FileFetch::start(Slot& slot) {
   slot.fault_ = {};
   slot.ignores_range_ = false;
   slot.answer_end_ = slot.range_.first;
-  slot.alive_ = clock_.now();
+  slot.begin_window(clock_.now());
   const std::optional<ByteRange> range = whole_only_ ? std::nullopt : std::optional(slot.range_);
   const HttpRequest request{slot.url_, headers_for(slot.url_, credential_, range)};
   GOGRID_ASSIGN_OR_RETURN(slot.transfer_, client_.start(request, slot));
@@ -436,12 +441,17 @@ Status FileFetch::try_again(Slot& slot, Error why, std::optional<std::chrono::se
 
 Status FileFetch::drop_stalled() {
   for (Slot& slot : slots_) {
-    if (!slot.transfer_ || clock_.now() - slot.alive_ < rules_.stall) continue;
+    if (!slot.transfer_ || clock_.now() - slot.window_ < rules_.stall) continue;
+    if (slot.in_window_ >= rules_.stall_bytes) {
+      slot.begin_window(clock_.now());
+      continue;
+    }
     drop(slot);
     const auto window = std::chrono::duration_cast<std::chrono::milliseconds>(rules_.stall);
     Error stalled{ErrorCode::kUnavailable,
-                  std::format("[pull] expected bytes from {}: none came for {} ms",
-                              slot.url_.shown(), window.count()),
+                  std::format("[pull] expected at least {} in {} ms from {}: {} bytes came",
+                              format_bytes(rules_.stall_bytes), window.count(), slot.url_.shown(),
+                              slot.in_window_),
                   {},
                   {}};
     GOGRID_RETURN_IF_ERROR(
@@ -473,7 +483,8 @@ Status FileFetch::keep_up(Bytes hash_at_once) {
 Status FileFetch::one_turn() {
   if (const Duration wait = pace_.wait(clock_.now()); wait > Duration{}) {
     std::this_thread::sleep_for(std::min(wait, kTurn));
-    for (Slot& slot : slots_) slot.alive_ = clock_.now();  // it was we who did not read
+    // It was we who did not read.
+    for (Slot& slot : slots_) slot.begin_window(clock_.now());
     return {};
   }
   GOGRID_ASSIGN_OR_RETURN(const auto ends, client_.turn(kTurn));

@@ -23,7 +23,6 @@ class BodySink final : public HttpSink {
   bool bytes(std::span<const std::byte> bytes) override {
     too_large_ = bytes.size() > most_ - body_.size();
     if (!too_large_) body_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    ++portions_;
     return !too_large_;
   }
 
@@ -31,7 +30,6 @@ class BodySink final : public HttpSink {
   HttpHead head_;
   std::string body_;
   bool too_large_ = false;
-  std::uint64_t portions_ = 0;  // grows with every sign of life
 };
 
 class Asking {
@@ -69,8 +67,8 @@ class Asking {
 
 // Whether all of the answer came; false when the sink had enough, or the connection broke.
 Result<bool> Asking::comes_whole(HttpTransfer transfer, const BodySink& sink) {
-  std::uint64_t seen = sink.portions_;
-  TimePoint alive = clock_.now();
+  Bytes seen = 0;
+  TimePoint window = clock_.now();
   while (true) {
     if (hooks_.stopped()) {
       client_.drop(transfer);
@@ -85,11 +83,14 @@ Result<bool> Asking::comes_whole(HttpTransfer transfer, const BodySink& sink) {
             untrusted_error(question_.what, question_.url.shown(), printable(end.why, kMaxWhy)));
       return end.whole;
     }
-    if (sink.portions_ != seen) alive = clock_.now();
-    seen = sink.portions_;
-    if (clock_.now() - alive < rules_.stall) continue;
+    if (clock_.now() - window < rules_.stall) continue;
+    if (sink.body_.size() - seen >= rules_.stall_bytes) {
+      window = clock_.now();
+      seen = sink.body_.size();
+      continue;
+    }
     client_.drop(transfer);
-    why_ = "no byte for too long";
+    why_ = "too few bytes for too long";
     return false;
   }
 }

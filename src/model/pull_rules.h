@@ -28,8 +28,10 @@ struct PullRules {
   // larger ones ask less often.
   Bytes piece = 32 * kMiB;
   Bytes rate = 0;  // bytes a second over all connections; 0: as fast as they come
-  // A connection that brings no byte for so long is given up and tried again.
+  // A connection that brings fewer than `stall_bytes` in so long is given up and tried again: one
+  // that drips would hold its part of the file for ever.
   Duration stall = std::chrono::seconds(60);
+  Bytes stall_bytes = 16 * kKiB;
   // How often what has come is made to last; a crash loses what came since.
   Duration save_every = std::chrono::milliseconds(250);
   // So many bytes since the last failure make it forgotten.

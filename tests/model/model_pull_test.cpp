@@ -54,6 +54,7 @@ class ModelPullTest : public ::testing::Test {
   explicit ModelPullTest() {
     rules_.piece = kPiece;
     rules_.stall = milliseconds(300);
+    rules_.stall_bytes = 1;
     rules_.save_every = milliseconds(0);
     rules_.worthwhile = kKiB;
     rules_.retry.tries = 4;
@@ -260,6 +261,34 @@ TEST_F(ModelPullTest, ASlowServerIsNoStall) {
   EXPECT_EQ(downloads(), (content_.size() + kPiece - 1) / kPiece);
 }
 
+TEST_F(ModelPullTest, AServerThatDripsIsAStall) {
+  rules_.stall_bytes = 48 * kKiB;
+  std::atomic<int> drips = 0;
+  misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
+    HubReply reply = good_reply(request);
+    if (is_download(request) && ++drips <= 4) reply.rate = 40'000;  // 12 KB in 300 ms
+    return reply;
+  };
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  expect_here();
+  EXPECT_GT(downloads(), (content_.size() + kPiece - 1) / kPiece) << "the dripping were given up";
+}
+
+TEST_F(ModelPullTest, AListThatDripsIsAskedForAgain) {
+  rules_.stall_bytes = 64 * kKiB;
+  std::atomic<int> asked = 0;
+  misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
+    HubReply reply = good_reply(request);
+    if (!request.target.starts_with("/api") || ++asked > 1) return reply;
+    reply.body += std::string(200'000, ' ');
+    reply.rate = 80'000;
+    return reply;
+  };
+  EXPECT_TRUE(pull());
+  EXPECT_EQ(asked, 2);
+}
+
 TEST_F(ModelPullTest, NamesAServerThatStallsForever) {
   rules_.retry.tries = 2;
   misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
@@ -267,7 +296,7 @@ TEST_F(ModelPullTest, NamesAServerThatStallsForever) {
     if (is_download(request)) reply.stall_after = 0;
     return reply;
   };
-  EXPECT_THAT(error_of().message, HasSubstr("none came for 300 ms"));
+  EXPECT_THAT(error_of().message, AllOf(HasSubstr("in 300 ms"), HasSubstr("0 bytes came")));
 }
 
 TEST_F(ModelPullTest, ANetworkThatComesBackWithinMinutesFindsItStillTrying) {
