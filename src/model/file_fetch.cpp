@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "model/gguf_beginning.h"
 #include "model/http_ask.h"
 #include "model/pull_pace.h"
 
@@ -21,6 +22,8 @@ constexpr Bytes kPiecesEach = 4;
 constexpr Bytes kLeastPiece = kMiB;
 constexpr Bytes kMaxIdleBody = 16 * kKiB;
 constexpr std::string_view kMagic = "GGUF";
+// So much of the file is here when its header is looked at first, and then at twice as much.
+constexpr Bytes kFirstLook = 64 * kKiB;
 // Making bytes last takes at most a fifth of the time, however slow the disk.
 constexpr int kSaveShare = 4;
 // Whole files in a row, where parts were asked for, until a server that sent parts is believed to
@@ -134,6 +137,7 @@ class FileFetch {
   Status write_missing(ByteRange range, std::span<const std::byte> bytes);
   Status drop_stalled();
   Status keep_up(Bytes hash_at_once);
+  Status judge_header();
   Status save();
   void wait_while_paused();
   void drop(Slot& slot);
@@ -156,11 +160,12 @@ class FileFetch {
   Bytes came_ = 0;
   Bytes saved_;  // how many bytes the record names
   TimePoint next_save_;
-  TimePoint last_progress_;     // a byte that was not here came
-  bool told_patience_ = false;  // since then
-  bool answered_ = false;       // by content once: only then more connections are opened
-  bool parts_came_;             // in this pull or an earlier one
-  bool whole_only_ = false;     // the server sends no parts
+  TimePoint last_progress_;       // a byte that was not here came
+  bool told_patience_ = false;    // since then
+  bool answered_ = false;         // by content once: only then more connections are opened
+  Bytes next_look_ = kFirstLook;  // at the header
+  bool parts_came_;               // in this pull or an earlier one
+  bool whole_only_ = false;       // the server sends no parts
 };
 
 bool Slot::head(const HttpHead& head) {
@@ -207,7 +212,7 @@ FileFetch::FileFetch(HttpClient& client, const RemoteFile& remote, PartialFile& 
 // An answer with content: is it what was asked for?
 Status FileFetch::accept(Slot& slot, const HttpHead& head) {
   if (!head.content_encoding.empty() && head.content_encoding != "identity") {
-    return fail(ErrorCode::kUnsupported,
+    return fail(ErrorCode::kUnavailable,
                 std::format("[pull] expected the file as it is from {}: it comes encoded as {}",
                             slot.url_.shown(), head.content_encoding.substr(0, 32)));
   }
@@ -473,9 +478,19 @@ Status FileFetch::save() {
 
 Status FileFetch::keep_up(Bytes hash_at_once) {
   GOGRID_RETURN_IF_ERROR(digest_.advance(plan_.present().prefix(), hash_at_once));
+  GOGRID_RETURN_IF_ERROR(judge_header());
   const Bytes present = plan_.present().total();
   if (present != saved_ && clock_.now() >= next_save_) GOGRID_RETURN_IF_ERROR(save());
   if (hooks_.progress && !hooks_.progress(present, remote_.size)) return cancelled();
+  return {};
+}
+
+// What can never be a model here is not fetched to its last byte.
+Status FileFetch::judge_header() {
+  const Bytes prefix = plan_.present().prefix();
+  if (prefix < next_look_ || prefix == remote_.size) return {};
+  GOGRID_ASSIGN_OR_RETURN(const bool right, judge_beginning(partial_.path(), prefix));
+  next_look_ = right ? remote_.size : 2 * prefix;
   return {};
 }
 

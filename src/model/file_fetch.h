@@ -18,7 +18,8 @@ struct Fetched {
 };
 
 // Goes on where `partial` stands. After an error what came is kept and saved: another call goes on.
-// kCorrupt means that it is of no use (not a GGUF file): discard it. Others: those of
+// kCorrupt and kUnsupported mean that it is of no use (not a GGUF file, or none that can be read
+// here, as its header says as soon as it is there): discard it. Others: those of
 // error_of_answer(), kUnavailable after too many tries without progress, kCancelled, kIo. Nothing
 // else may run in `client`.
 Result<Fetched> fetch_file(HttpClient& client, const RemoteFile& remote, PartialFile& partial,

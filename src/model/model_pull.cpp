@@ -167,9 +167,9 @@ Result<PullReport> ModelPull::fetch() {
   auto entry = fetched ? give_to_library(partial, fetched->sha256)
                        : Result<ModelEntry>(std::unexpected(fetched.error()));
   if (!entry) {
-    // kUnsupported: whole and right, but nothing that this version can hold.
+    // kUnsupported: right, but nothing that this version can hold.
     const ErrorCode code = entry.error().code;
-    if (code == ErrorCode::kCorrupt || (fetched && code == ErrorCode::kUnsupported))
+    if (code == ErrorCode::kCorrupt || code == ErrorCode::kUnsupported)
       GOGRID_RETURN_IF_ERROR(partial.discard());
     return std::unexpected(entry.error());
   }

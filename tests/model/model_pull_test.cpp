@@ -475,6 +475,24 @@ TEST_F(ModelPullTest, KnowsAPageInPlaceOfAModelAfterItsFirstBytes) {
   EXPECT_THAT(incoming(), IsEmpty());
 }
 
+TEST_F(ModelPullTest, AHeaderThatCannotBeReadHereEndsItBeforeTheRestCame) {
+  GgufBuilder builder;
+  builder.key_text("general.architecture", "toy").key_u32("split.count", 2);
+  builder.key_u32("split.no", 0);
+  builder.floats("a.weight", {1024, 2048});
+  content_ = builder.build();
+  told_digest_ = digest_of(content_);
+  misbehave_ = [&](const HubRequest& request) -> std::optional<HubReply> {
+    HubReply reply = good_reply(request);
+    if (is_download(request)) reply.rate = 4 * kMiB;
+    return reply;
+  };
+  const Error error = error_of();
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
+  EXPECT_LT(server().body_bytes(), content_.size() / 2);
+  EXPECT_THAT(incoming(), IsEmpty());
+}
+
 TEST_F(ModelPullTest, WhatIsNoModelDoesNotGetIn) {
   content_ = "GGUF" + std::string(100'000, '\xFF');
   told_digest_ = digest_of(content_);
