@@ -341,7 +341,8 @@ Status FileFetch::start(Slot& slot) {
   slot.answer_end_ = slot.range_.first;
   slot.begin_window(clock_.now());
   const std::optional<ByteRange> range = whole_only_ ? std::nullopt : std::optional(slot.range_);
-  const HttpRequest request{slot.url_, headers_for(slot.url_, credential_, range)};
+  const HttpRequest request{slot.url_, headers_for(slot.url_, credential_, range),
+                            may_be_here(remote_.url, slot.url_)};
   GOGRID_ASSIGN_OR_RETURN(slot.transfer_, client_.start(request, slot));
   return {};
 }

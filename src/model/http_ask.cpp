@@ -96,7 +96,8 @@ Result<bool> Asking::comes_whole(HttpTransfer transfer, const BodySink& sink) {
 }
 
 Result<std::optional<Answer>> Asking::once(const HttpUrl& url) {
-  HttpRequest request{url, headers_for(url, credential_, question_.range)};
+  HttpRequest request{url, headers_for(url, credential_, question_.range),
+                      may_be_here(question_.url, url)};
   request.headers.insert(request.headers.end(), question_.headers.begin(), question_.headers.end());
   BodySink sink(question_.most);
   GOGRID_ASSIGN_OR_RETURN(const HttpTransfer transfer, client_.start(request, sink));

@@ -1,7 +1,12 @@
 #include "model/http_client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <array>
+#include <cstdlib>
 #include <format>
 #include <map>
 
@@ -43,6 +48,8 @@ struct Transfer {
   HttpHeadReader reader;
   bool told = false;       // the sink has seen the head
   bool too_large = false;  // the head
+  bool may_be_here = true;
+  bool led_here = false;  // and was not followed
   Easy easy;
   List headers;
 
@@ -86,6 +93,38 @@ std::size_t take_bytes(char* data, std::size_t one, std::size_t size, void* tran
   }
 }
 
+bool is_here(const curl_sockaddr& address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const void* numbers = nullptr;
+  // libcurl hands a whole sockaddr_storage out under this name.
+  const void* const whole = &address.addr;
+  if (address.family == AF_INET) numbers = &static_cast<const sockaddr_in*>(whole)->sin_addr;
+  if (address.family == AF_INET6) numbers = &static_cast<const sockaddr_in6*>(whole)->sin6_addr;
+  return numbers != nullptr &&
+         ::inet_ntop(address.family, numbers, text.data(), text.size()) != nullptr &&
+         is_loopback_address(text.data());
+}
+
+// Called for each address that libcurl is about to connect to: of what a name says only this is
+// true.
+curl_socket_t open_socket(void* owner, curlsocktype, curl_sockaddr* address) {
+  auto& transfer = *static_cast<Transfer*>(owner);
+  if (!transfer.may_be_here && is_here(*address)) {
+    transfer.led_here = true;
+    return CURL_SOCKET_BAD;
+  }
+  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+// Whether the environment names a proxy: its address may be this machine's, and is no secret.
+bool has_proxy() {
+  for (const char* name : {"https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"}) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && *value != '\0') return true;
+  }
+  return false;
+}
+
 // Sets options until one fails.
 class Options {
  public:
@@ -119,6 +158,8 @@ Status configure(Transfer& transfer, const HttpRequest& request) {
       .set(CURLOPT_USERAGENT, kUserAgent)
       .set(CURLOPT_HTTPHEADER, transfer.headers.get())
       .set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L)
+      .set(CURLOPT_OPENSOCKETFUNCTION, &open_socket)
+      .set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(&transfer))
       .set(CURLOPT_HEADERFUNCTION, &take_line)
       .set(CURLOPT_HEADERDATA, static_cast<void*>(&transfer))
       .set(CURLOPT_WRITEFUNCTION, &take_bytes)
@@ -166,6 +207,7 @@ Result<HttpTransfer> CurlClient::start(const HttpRequest& request, HttpSink& sin
   auto transfer = std::make_unique<Transfer>();
   transfer->id = ++last_;
   transfer->sink = &sink;
+  transfer->may_be_here = request.may_be_here || has_proxy();
   transfer->easy.reset(curl_easy_init());
   if (!transfer->easy) return curl_error("no memory for a transfer", "curl_easy_init");
   // As it is on the server's disk: ranges of a compressed answer would be ranges of something else.
@@ -190,7 +232,9 @@ void CurlClient::drop(HttpTransfer transfer) {
 HttpEnd CurlClient::end_of(const Transfer& transfer, CURLcode code) const {
   HttpEnd end{transfer.id, code == CURLE_OK && transfer.told, {}};
   end.untrusted = is_about_certificates(code);
-  if (transfer.too_large)
+  if (transfer.led_here)
+    end.why = "a redirect to another machine: its name leads to this one";
+  else if (transfer.too_large)
     end.why = "the head of the answer is too large";
   else if (!end.whole)
     end.why = code == CURLE_OK ? "no answer in HTTP" : curl_easy_strerror(code);

@@ -28,6 +28,9 @@ class HttpSink {
 struct HttpRequest {
   HttpUrl url;
   std::vector<std::string> headers;  // "Range: bytes=0-1023"; never written to a log
+  // False where another machine leads (a redirect): then no address of this machine is connected
+  // to, whatever the name resolves to. Through a proxy it is the proxy that connects.
+  bool may_be_here = true;
 };
 
 using HttpTransfer = std::uint64_t;

@@ -1,6 +1,11 @@
 #include "model/http_url.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <format>
 
 #include "base/text.h"
@@ -43,9 +48,17 @@ bool is_host(std::string_view host) {
     return host.size() > 3 && host.ends_with(']') &&
            host.substr(1, host.size() - 2).find_first_not_of("0123456789abcdef:.") == host.npos;
   }
-  return !host.starts_with('.') && std::ranges::all_of(host, [](char c) {
+  return !host.starts_with('.') && !host.ends_with('.') && std::ranges::all_of(host, [](char c) {
     return is_letter_or_digit(c) || c == '.' || c == '-' || c == '_';
   });
+}
+
+// "127.1", "2130706433", "0177.0.0.1": what the resolver of some libraries takes for an address, so
+// that who compares names sees another machine than who connects.
+bool is_odd_address(const std::string& host) {
+  in_addr address{};
+  return ::inet_aton(host.c_str(), &address) != 0 &&
+         ::inet_pton(AF_INET, host.c_str(), &address) != 1;
 }
 
 // Takes "host[:port]" apart.
@@ -53,8 +66,11 @@ Status read_authority(std::string_view text, std::string_view whole, HttpUrl& ur
   const std::size_t after_brackets = text.starts_with('[') ? text.find(']') : 0;
   const std::size_t colon = text.find(':', after_brackets == text.npos ? 0 : after_brackets);
   url.host = lowered(text.substr(0, colon));
+  // "localhost." is what "localhost" is.
+  if (url.host.ends_with('.')) url.host.pop_back();
   url.port = url.https ? kHttpsPort : kHttpPort;
   if (!is_host(url.host)) return bad("a host name or address after '://'", whole);
+  if (is_odd_address(url.host)) return bad("an address of four decimal numbers", whole);
   if (colon == text.npos) return {};
   const auto port = parse_number(text.substr(colon + 1));
   if (!port || *port == 0 || *port > 65'535) return bad("a port 1..65535", whole);
@@ -86,19 +102,9 @@ std::string percent_decode(std::string_view text) {
 
 std::string_view path_of(std::string_view target) { return target.substr(0, target.find('?')); }
 
-bool is_loopback_v4(std::string_view host) {
-  int parts = 0;
-  while (true) {
-    const std::size_t dot = host.find('.');
-    const auto number = parse_number(host.substr(0, dot));
-    // "127.1" and "0177.0.0.1" are read differently here and there.
-    if (!number || *number > 255 ||
-        (host.size() > 1 && host[0] == '0' && dot != 1 && dot != host.npos))
-      return false;
-    if (parts++ == 0 && *number != 127) return false;
-    if (dot == host.npos) return parts == 4;
-    host.remove_prefix(dot + 1);
-  }
+bool is_loopback_v4(std::uint32_t address) {
+  const std::uint32_t network = address >> 24U;
+  return network == 127 || network == 0;
 }
 
 }  // namespace
@@ -158,8 +164,31 @@ bool same_origin(const HttpUrl& a, const HttpUrl& b) {
   return a.https == b.https && a.host == b.host && a.port == b.port;
 }
 
+bool is_loopback_address(std::string_view address) {
+  const std::string text(address);
+  in_addr four{};
+  if (::inet_pton(AF_INET, text.c_str(), &four) == 1) return is_loopback_v4(ntohl(four.s_addr));
+  in6_addr six{};
+  if (::inet_pton(AF_INET6, text.c_str(), &six) != 1) return false;
+  std::array<std::uint8_t, 16> bytes{};
+  std::memcpy(bytes.data(), &six, bytes.size());
+  const auto zeros = [&](std::size_t count) {
+    return std::all_of(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count),
+                       [](std::uint8_t byte) { return byte == 0; });
+  };
+  const std::uint32_t last = std::uint32_t{bytes[12]} << 24U | std::uint32_t{bytes[13]} << 16U |
+                             std::uint32_t{bytes[14]} << 8U | bytes[15];
+  if (zeros(12)) return last <= 1 || last >> 24U == 127;  // ::, ::1, and ::127.b.c.d
+  // ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2)
+  return zeros(10) && bytes[10] == 0xFF && bytes[11] == 0xFF && is_loopback_v4(last);
+}
+
 bool is_loopback(const HttpUrl& url) {
-  return url.host == "localhost" || url.host == "[::1]" || is_loopback_v4(url.host);
+  // RFC 6761, section 6.3: names below it lead here too.
+  if (url.host == "localhost" || url.host.ends_with(".localhost")) return true;
+  const std::string_view host = url.host;
+  const bool bracketed = host.starts_with('[');
+  return is_loopback_address(bracketed ? host.substr(1, host.size() - 2) : host);
 }
 
 Status check_scheme(const HttpUrl& url, bool allow_http) {

@@ -24,15 +24,20 @@ struct HttpUrl {
 };
 
 // "https://host[:port][/path][?query]", or http. kInvalidArgument for other schemes, names and
-// passwords in it, blanks, control characters, backslashes, and more than 8 KiB. A fragment is cut
-// off.
+// passwords in it, blanks, control characters, backslashes, addresses that are not four numbers but
+// that some read as one ("127.1", "0x7f000001"), and more than 8 KiB. A fragment is cut off, and
+// the dot that ends a name.
 Result<HttpUrl> parse_url(std::string_view text);
 
 // Where `location`, as a redirect says it, leads from `base` (RFC 9110, section 10.2.2).
 Result<HttpUrl> resolve_location(const HttpUrl& base, std::string_view location);
 
 bool same_origin(const HttpUrl& a, const HttpUrl& b);
+// By its name or address; a name that only its resolver knows to lead here is none.
 bool is_loopback(const HttpUrl& url);
+// Of an address in numbers, without brackets: whether it is this machine's own. 0.0.0.0 and :: lead
+// there too, and so do the IPv6 addresses that wrap such a one.
+bool is_loopback_address(std::string_view address);
 
 // kPermissionDenied for http:// to another machine, unless it is allowed.
 Status check_scheme(const HttpUrl& url, bool allow_http);

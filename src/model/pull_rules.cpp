@@ -59,4 +59,8 @@ Result<HttpUrl> next_hop(const HttpUrl& from, const HttpHead& head, int hops, bo
   return to;
 }
 
+bool may_be_here(const HttpUrl& asked, const HttpUrl& url) {
+  return same_origin(asked, url) || is_loopback(asked);
+}
+
 }  // namespace gogrid

@@ -75,5 +75,8 @@ bool may_see_token(const HttpUrl& url, const std::optional<Credential>& credenti
 // Where an answer's redirect leads: kInvalidArgument and kPermissionDenied as check_hop() says,
 // kUnavailable after kMaxRedirects.
 Result<HttpUrl> next_hop(const HttpUrl& from, const HttpHead& head, int hops, bool allow_http);
+// Whether a request to `url`, which began as one to `asked`, may reach this machine: where the
+// person said so, and where check_hop() let this machine lead.
+bool may_be_here(const HttpUrl& asked, const HttpUrl& url);
 
 }  // namespace gogrid

@@ -37,12 +37,40 @@ TEST(HttpUrl, RefusesWhatOthersCouldReadDifferently) {
         "https://hub.org\\@evil.org/", "https://hub.org/a b", "https://hub.org/a\r\nX: y",
         "https://", "https:///path", "https://hub.org:0/", "https://hub.org:65536/",
         "https://hub.org:8a/", "https://hu%62.org/", "https://[::1/", "https://[::1]x/",
-        "https://.hub.org/", "ftp://hub.org/", "file:///etc/passwd", "hub.org/a",
+        "https://.hub.org/", "https://hub.org../", "ftp://hub.org/", "file:///etc/passwd",
+        "hub.org/a",
         "https://h\xC3\xBC"
         "b.org/"}) {
     EXPECT_THAT(refusal(text), HasSubstr("[url] expected")) << text;
   }
   EXPECT_THAT(refusal("https://h/" + std::string(9000, 'a')), HasSubstr("8192"));
+}
+
+TEST(HttpUrl, RefusesAddressesThatSomeReadAsFourNumbers) {
+  for (const std::string_view host : {"127.1", "2130706433", "0x7f000001", "0x7f.1", "0127.0.0.1",
+                                      "0177.0.0.1", "8.8", "1", "0"}) {
+    EXPECT_THAT(refusal("http://" + std::string(host) + "/"), HasSubstr("four decimal numbers"))
+        << host;
+  }
+  EXPECT_EQ(url("http://8.8.8.8/").host, "8.8.8.8");
+}
+
+TEST(HttpUrl, TheDotThatEndsANameIsNoPartOfIt) {
+  EXPECT_EQ(url("http://LOCALHOST./x").text(), "http://localhost/x");
+  EXPECT_EQ(url("http://127.0.0.1.:8080/").host, "127.0.0.1");
+}
+
+TEST(HttpUrl, KnowsThisMachineByAllItsAddresses) {
+  for (const char* text :
+       {"http://127.0.0.1/", "http://0.0.0.0/", "http://localhost./", "http://x.localhost/",
+        "http://[::1]/", "http://[::]/", "http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/",
+        "http://[::127.0.0.1]/", "http://[0:0:0:0:0:0:0:1]/"}) {
+    EXPECT_TRUE(is_loopback(url(text))) << text;
+    EXPECT_FALSE(check_hop(url("https://hub.org/"), url(text), true)) << text;
+  }
+  for (const char* text : {"http://8.8.8.8/", "http://localhost.evil.org/", "http://[2001:db8::1]/",
+                           "http://mylocalhost/"})
+    EXPECT_FALSE(is_loopback(url(text))) << text;
 }
 
 TEST(HttpUrl, TellsNoSecretsOfItsQuery) {
@@ -83,8 +111,8 @@ TEST(HttpUrl, HttpIsForThisMachineOnly) {
   for (const char* text :
        {"http://127.0.0.1/", "http://127.8.9.255:80/", "http://[::1]/", "http://localhost/"})
     EXPECT_TRUE(check_scheme(url(text), false)) << text;
-  for (const char* text : {"http://hub.org/", "http://127.0.0.1.evil.org/", "http://127.1/",
-                           "http://0127.0.0.1/", "http://127.0.0.256/", "http://128.0.0.1/",
+  for (const char* text : {"http://hub.org/", "http://127.0.0.1.evil.org/", "http://127.0.0.256/",
+                           "http://128.0.0.1/", "http://[::2]/", "http://[::ffff:8.8.8.8]/",
                            "http://localhost.evil.org/", "http://127.0.0.1.1/"}) {
     const Status status = check_scheme(url(text), false);
     ASSERT_FALSE(status) << text;
