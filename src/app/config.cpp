@@ -216,7 +216,7 @@ Result<Config> parse_config(std::string_view text, std::string_view name) {
 }
 
 Result<Config> read_config(const std::filesystem::path& file) {
-  auto text = read_file(file, kMaxConfig);
+  auto text = read_named(file, kMaxConfig);
   if (!text)
     return fail(ErrorCode::kInvalidArgument, "--config: " + text.error().message, "config");
   return parse_config(*text, file.string());

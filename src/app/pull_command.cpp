@@ -41,7 +41,7 @@ Result<std::optional<Credential>> credential_of(const PullChoices& pull, const P
   if (file.empty() && std::holds_alternative<HubSource>(source))
     file = environment("GOGRID_HF_TOKEN_FILE");
   if (file.empty()) return std::optional<Credential>();
-  GOGRID_ASSIGN_OR_RETURN(const std::string token, read_file(file, kMaxTokenFile));
+  GOGRID_ASSIGN_OR_RETURN(const std::string token, read_named(file, kMaxTokenFile));
   GOGRID_ASSIGN_OR_RETURN(Credential credential, make_credential(endpoint, token));
   return std::optional(std::move(credential));
 }

@@ -74,7 +74,7 @@ Status read_overrides(const QuantizeCommand& command, QuantizeOptions& options) 
     options.overrides.push_back(*std::move(parsed));
   }
   if (command.recipe.empty()) return {};
-  GOGRID_ASSIGN_OR_RETURN(const std::string text, read_file(command.recipe, kMaxRecipe));
+  GOGRID_ASSIGN_OR_RETURN(const std::string text, read_named(command.recipe, kMaxRecipe));
   GOGRID_ASSIGN_OR_RETURN(const auto recipe, parse_recipe(text, command.recipe.string()));
   options.overrides.insert(options.overrides.end(), recipe.begin(), recipe.end());
   return {};
@@ -211,7 +211,7 @@ void end_with_signal(StopSignals& signals, const fs::path& unfinished) {
 
 Result<fs::path> keep(ModelLibrary& library, const Target& target, AtomicFile file) {
   if (!target.file.empty()) {
-    GOGRID_RETURN_IF_ERROR(file.commit());
+    GOGRID_RETURN_IF_ERROR(file.commit_new());
     return target.file;
   }
   ProgressLine line("hashing " + target.name);

@@ -56,7 +56,7 @@ Result<std::string> read_prompt(const RunCommand& command) {
       return fail(ErrorCode::kInvalidArgument, "a prompt is expected: -p TEXT or -f FILE");
     return command.prompt;
   }
-  if (command.prompt_file != "-") return read_file(command.prompt_file, kMaxPromptFile);
+  if (command.prompt_file != "-") return read_named(command.prompt_file, kMaxPromptFile);
   std::string text;
   char buffer[65536];
   for (ssize_t n = 0; (n = ::read(STDIN_FILENO, buffer, sizeof buffer)) > 0;) {

@@ -10,7 +10,7 @@ namespace gogrid {
 
 Result<TextTokens> tokens_of_text(const std::filesystem::path& text,
                                   const std::filesystem::path& model) {
-  GOGRID_ASSIGN_OR_RETURN(std::string content, read_file(text, kMaxText));
+  GOGRID_ASSIGN_OR_RETURN(std::string content, read_named(text, kMaxText));
   return tokens_of_content(std::move(content), model);
 }
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <system_error>
 #include <utility>
@@ -198,6 +199,26 @@ Status AtomicFile::commit_as(const fs::path& target) {
   return commit();
 }
 
+Status AtomicFile::commit_new() {
+  State& state = *state_;
+  if (::fsync(state.file.get()) != 0) return file_error("sync", state.temporary, errno);
+  int failed = ::renameat2(AT_FDCWD, state.temporary.c_str(), AT_FDCWD, state.target.c_str(),
+                           RENAME_NOREPLACE) == 0
+                   ? 0
+                   : errno;
+  state.committed = failed == 0;
+  // Not in this file system: a second name, and the destructor takes the first.
+  if (failed == EINVAL || failed == ENOSYS)
+    failed = ::link(state.temporary.c_str(), state.target.c_str()) == 0 ? 0 : errno;
+  if (failed == EEXIST) {
+    return fail(ErrorCode::kInvalidArgument,
+                "[files] expected a file that is not there yet: " + state.target.string() +
+                    " appeared meanwhile, and was left as it is");
+  }
+  if (failed != 0) return file_error("rename to", state.target, failed);
+  return sync_folder(folder_of(state.target));
+}
+
 Status AtomicFile::commit() {
   State& state = *state_;
   if (::fsync(state.file.get()) != 0) return file_error("sync", state.temporary, errno);
@@ -230,9 +251,9 @@ Result<std::string> read_head(const fs::path& path, Bytes limit) {
   return content;
 }
 
-Result<std::string> read_file(const fs::path& path, Bytes limit) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (!file.valid()) return file_error("open", path, errno);
+namespace {
+
+Result<std::string> read_to_end(const FileDescriptor& file, const fs::path& path, Bytes limit) {
   std::string content;
   std::vector<std::byte> chunk(64 * kKiB);
   while (true) {
@@ -244,6 +265,19 @@ Result<std::string> read_file(const fs::path& path, Bytes limit) {
     }
     content.append(reinterpret_cast<const char*>(chunk.data()), got);
   }
+}
+
+}  // namespace
+
+Result<std::string> read_file(const fs::path& path, Bytes limit) {
+  GOGRID_ASSIGN_OR_RETURN(const FileDescriptor file, open_regular(path));
+  return read_to_end(file, path, limit);
+}
+
+Result<std::string> read_named(const fs::path& path, Bytes limit) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!file.valid()) return file_error("open", path, errno);
+  return read_to_end(file, path, limit);
 }
 
 Status sync_folder(const fs::path& folder) {

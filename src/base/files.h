@@ -59,6 +59,9 @@ class AtomicFile {
   const std::filesystem::path& path() const;
   // fsync, rename over `target`, fsync of the folder.
   Status commit();
+  // The same, but kInvalidArgument when there is a file of that name by now, which stays; then, as
+  // after any error, the temporary file goes with this one.
+  Status commit_new();
   // The same under another name in the same folder: for a name that depends on the content.
   Status commit_as(const std::filesystem::path& target);
 
@@ -72,8 +75,12 @@ class AtomicFile {
 Status write_file(const std::filesystem::path& target, std::string_view content);
 // The first `limit` bytes of a regular file, or all where it has fewer; kNotFound, kIo.
 Result<std::string> read_head(const std::filesystem::path& path, Bytes limit);
-// The whole of a file of at most `limit` bytes; kTooLarge above.
+// The whole of a regular file of at most `limit` bytes; kTooLarge above, kIo for a pipe or a
+// device, for which nobody waits.
 Result<std::string> read_file(const std::filesystem::path& path, Bytes limit);
+// The same for what a person names on the command line, which may be a pipe ("<(...)"): waits for
+// its end.
+Result<std::string> read_named(const std::filesystem::path& path, Bytes limit);
 // Removes what a crash in the middle of an AtomicFile left in `folder` (not of processes that still
 // live).
 Status remove_stale_temporaries(const std::filesystem::path& folder);

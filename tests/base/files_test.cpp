@@ -167,7 +167,8 @@ TEST(ReadFile, RefusesMoreThanItsLimit) {
   ASSERT_TRUE(write_file(folder / "f", "12345"));
   EXPECT_EQ(*read_file(folder / "f", 5), "12345");
   EXPECT_EQ(read_file(folder / "f", 4).error().code, ErrorCode::kTooLarge);
-  EXPECT_EQ(read_file("/dev/zero", 1000).error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(read_named("/dev/zero", 1000).error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(read_file("/dev/zero", 1000).error().code, ErrorCode::kIo);
   EXPECT_EQ(read_file(folder / "absent", 4).error().code, ErrorCode::kNotFound);
   EXPECT_EQ(read_file(folder.path(), 4).error().code, ErrorCode::kIo);
 }
@@ -187,6 +188,36 @@ TEST(StaleTemporaries, AreRemovedAfterTheirWriterDied) {
   ASSERT_EQ(entries_in(folder.path()), 1U);
   ASSERT_TRUE(remove_stale_temporaries(folder.path()));
   EXPECT_EQ(entries_in(folder.path()), 0U);
+}
+
+TEST(AtomicFile, MayBeOnlyForANewNameAndLeavesWhatAppearedMeanwhile) {
+  const TemporaryFolder folder;
+  const auto write = [&](std::string_view text) {
+    auto file = AtomicFile::create(folder / "made");
+    EXPECT_TRUE(file && file->write(std::as_bytes(std::span(text))));
+    return file->commit_new();
+  };
+  EXPECT_TRUE(write("first"));
+  const Status second = write("second");
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(second.error().message, HasSubstr("appeared meanwhile"));
+  EXPECT_EQ(content_of(folder / "made"), "first");
+  EXPECT_EQ(entries_in(folder.path()), 1U) << "nothing else is left";
+}
+
+TEST(ReadFile, WaitsForNoPipeButForOneThatWasNamed) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(read_file(pipe, kKiB).error().code, ErrorCode::kIo);
+  std::thread writer([&] {
+    const int end = ::open(pipe.c_str(), O_WRONLY | O_CLOEXEC);
+    EXPECT_EQ(::write(end, "text", 4), 4);
+    ::close(end);
+  });
+  EXPECT_EQ(read_named(pipe, kKiB).value_or(""), "text");
+  writer.join();
 }
 
 TEST(StaleTemporaries, OfLivingWritersAndOtherFilesStay) {
