@@ -227,6 +227,7 @@ Result<std::optional<TensorPlace>> place_of(const HfArchitecture& architecture,
         {".gamma", ".weight"},
         {".beta", ".bias"}}) {
     if (!name.ends_with(ending)) continue;
+    if (name.contains('{')) break;  // it would stand for any layer
     const LayerPart part = layer_part_of(name.substr(0, name.size() - ending.size()));
     const auto rule = std::ranges::find(architecture.rules, part.pattern, &TensorRule::hf);
     if (rule == architecture.rules.end()) break;

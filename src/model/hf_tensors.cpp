@@ -1,6 +1,7 @@
 #include "model/hf_tensors.h"
 
 #include <algorithm>
+#include <array>
 #include <format>
 #include <map>
 #include <set>
@@ -8,6 +9,7 @@
 #include <tuple>
 
 #include "base/text.h"
+#include "model/hf_shapes.h"
 
 namespace gogrid {
 namespace {
@@ -52,7 +54,8 @@ class Planner {
         layers_(config.count("num_hidden_layers")),
         heads_(config.count_or("num_attention_heads", 1)),
         kv_heads_(config.count_or("num_key_value_heads", heads_)),
-        tied_(config.flag_or("tie_word_embeddings", false)) {}
+        tied_(config.flag_or("tie_word_embeddings", false)),
+        shapes_(architecture, config) {}
 
   Status add(const ShardTensor& tensor);
   void add_made(std::string_view name, std::vector<float> values);
@@ -82,6 +85,7 @@ class Planner {
   const std::uint32_t heads_;
   const std::uint32_t kv_heads_;
   const bool tied_;
+  const HfShapes shapes_;
   std::map<Order, TensorJob> jobs_;
   std::vector<TensorJob> made_;
 };
@@ -123,7 +127,12 @@ Status Planner::add(const ShardTensor& tensor) {
   TensorJob job;
   job.source = tensor;
   job.spec.name = place->gguf_name();
+  if (!part) GOGRID_RETURN_IF_ERROR(shapes_.check(tensor.name(), tensor.info->shape, *place));
   GOGRID_RETURN_IF_ERROR(part ? set_packed(job, part->matrix) : set_shape(job));
+  if (part) {
+    const std::array shape{job.packed->outputs(), job.packed->inputs()};
+    GOGRID_RETURN_IF_ERROR(shapes_.check(tensor.name(), shape, *place));
+  }
   GOGRID_RETURN_IF_ERROR(set_edits(job, *place));
   const auto [at, added] = jobs_.emplace(order_of(*place), std::move(job));
   if (!added) {

@@ -43,7 +43,8 @@ struct TensorTypes {
 
 // In the order in which they are written: embeddings, layer by layer, the rest. Where there is a
 // `format`, tensors X.qweight and so on are packed ones. kUnsupported for a tensor or an element
-// type that is not known, kCorrupt when one is absent, there twice, or of a shape that cannot be;
+// type that is not known, kCorrupt when one is absent, there twice, or of another shape than the
+// configuration says;
 // kInvalidArgument for a packed type whose blocks do not divide a row.
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
                                             const HfConfig& config,

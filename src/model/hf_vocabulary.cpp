@@ -122,11 +122,15 @@ Result<HfConfig> read_tokenizer_config(const fs::path& folder) {
 Status read_added_tokens(const fs::path& path, std::vector<AddedToken>& added) {
   if (!is_there(path)) return {};
   GOGRID_ASSIGN_OR_RETURN(const Json json, read_json(path));
+  if (!json.is_object()) {
+    return fail(ErrorCode::kCorrupt, std::format("[import] {}: expected texts with their ids: {}",
+                                                 path.string(), excerpt(json.dump())));
+  }
   for (const auto& [text, id] : json.items()) {
-    if (!id.is_number_unsigned() || text.empty()) {
+    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > kMostTokenId || text.empty()) {
       return fail(ErrorCode::kCorrupt,
-                  std::format("[import] {}: {}: expected an id: {}", path.string(), excerpt(text),
-                              excerpt(id.dump())));
+                  std::format("[import] {}: {}: expected an id of 0 to {}: {}", path.string(),
+                              excerpt(text), kMostTokenId, excerpt(id.dump())));
     }
     added.push_back({id.get<std::uint32_t>(), text, false});
   }

@@ -6,6 +6,7 @@
 #include <ggml.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "model/gguf_file.h"
+#include "model/hf_architectures.h"
 #include "support/packed_weights.h"
 #include "support/safetensors_builder.h"
 #include "support/temporary_folder.h"
@@ -228,7 +230,13 @@ TEST_F(HfImport, BrokenConfigurationsAreRefusedByTheirField) {
       {"\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e99", "rms_norm_eps: expected a number"},
       {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "blk.2.attn_norm.weight): absent"},
       {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "expected layers below 1"},
-      {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", "rows of 3 heads"},
+      {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3",
+       "expected 24 x 32, as config.json says: 16 x 32"},
+      {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 0",
+       "num_key_value_heads: expected a whole number from 1"},
+      {"\"hidden_size\": 32", "\"hidden_size\": 64", "x 64, as config.json says"},
+      {"\"intermediate_size\": 48", "\"intermediate_size\": 49", "as config.json says"},
+      {"\"head_dim\": 8", "\"head_dim\": 16", "as config.json says"},
       {"\"low_freq_factor\": 1.0", "\"low_freq_factor\": 5.0", "0 < low_freq_factor"},
       {"{", "[", "expected JSON"}};
   for (const auto& [from, to, says] : cases) {
@@ -250,6 +258,34 @@ TEST_F(HfImport, TensorsThatAreUnknownOrAbsentAreRefusedByName) {
   edit("model.safetensors", "model.layers.0.self_attn.z_proj.weight",
        "model.layers.0.rotary_emb.inv_freq    ");
   EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+}
+
+TEST(HfTensorPlace, ABraceInANameStandsForNoLayer) {
+  const auto llama = architecture_named("LlamaForCausalLM");
+  ASSERT_TRUE(llama);
+  EXPECT_TRUE(place_of(**llama, "model.layers.1.input_layernorm.weight"));
+  const auto odd = place_of(**llama, "model.layers.{}.input_layernorm.weight");
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().code, ErrorCode::kUnsupported);
+}
+
+TEST_F(HfImport, AddedTokensAreTextsWithIdsThatCanBe) {
+  copy("llama");
+  for (const char* bad : {"[4294967297, 1]", "{\"zzz\": 4294967299}", "{\"zzz\": -1}", "3"}) {
+    write_bytes(model() / "added_tokens.json", bad);
+    EXPECT_EQ(refusal().code, ErrorCode::kCorrupt) << bad;
+    EXPECT_THAT(refusal().message, HasSubstr("added_tokens.json")) << bad;
+  }
+}
+
+TEST_F(HfImport, APipeInPlaceOfAFileIsRefusedAndNotWaitedFor) {
+  copy("llama");
+  for (const char* name : {"tokenizer_config.json", "added_tokens.json", "config.json"}) {
+    fs::remove(model() / name);
+    ASSERT_EQ(::mkfifo((model() / name).c_str(), 0600), 0);
+    EXPECT_EQ(refusal().code, ErrorCode::kIo) << name;
+    EXPECT_THAT(refusal().message, HasSubstr("expected a regular file")) << name;
+  }
 }
 
 TEST_F(HfImport, AMissingTensorIsNamed) {
