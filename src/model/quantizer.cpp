@@ -302,6 +302,24 @@ Status check_plan(const GgufFile& model, const QuantizeOptions& options,
   return {};
 }
 
+// libllama says "iostream error" of everything that a disk may refuse: what people can do something
+// about are the numbers.
+Status not_written(const GgufFile& model, const std::filesystem::path& target,
+                   const QuantizationPlan& plan, const std::string& said) {
+  std::error_code no_file;
+  std::error_code no_space;
+  const auto size = std::filesystem::file_size(target, no_file);
+  const Bytes here = no_file ? 0 : size;
+  const auto folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path(".");
+  const Bytes free = std::filesystem::space(folder, no_space).available;
+  const bool full = !no_space && here < plan.file_bytes && free < plan.file_bytes - here;
+  return refuse(full ? ErrorCode::kExhausted : ErrorCode::kIo,
+                std::format("{} of {} from {}: {} written, {} free on the disk{} ({})",
+                            format_bytes(plan.file_bytes), target.string(), model.path().string(),
+                            format_bytes(here), format_bytes(free),
+                            full ? ", which is full: make room and try again" : "", said));
+}
+
 Status check_written(const GgufFile& made, const QuantizationPlan& plan) {
   for (const QuantizedTensor& tensor : plan.tensors) {
     const GgufTensor* written = made.tensor(tensor.name);
@@ -372,8 +390,7 @@ Status quantize_model(const GgufFile& model, const std::filesystem::path& target
       if (tensor_of_line(line) && progress) progress(++done);
     });
     if (llama_model_quantize(model.path().c_str(), target.c_str(), &parameters.get()) != 0) {
-      return refuse(ErrorCode::kIo, std::format("{} from {}: {}", target.string(),
-                                                model.path().string(), said.last_error()));
+      return not_written(model, target, plan, said.last_error());
     }
   }
   GOGRID_ASSIGN_OR_RETURN(const GgufFile made, GgufFile::open(target));

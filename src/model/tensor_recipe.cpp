@@ -6,6 +6,7 @@
 #include <map>
 #include <regex>
 #include <utility>
+#include <vector>
 
 #include "base/text.h"
 #include "model/layer_name.h"
@@ -16,6 +17,59 @@ namespace {
 // Far longer than a tensor's name; a regular expression's cost grows with its length.
 constexpr std::size_t kMaxPattern = 256;
 constexpr std::size_t kMaxOverrides = 1U << 17;  // as many as a file may have tensors
+
+// Names have 63 characters at most, so that so many parts of any length cost at most some hundred
+// thousand steps a name. The engine goes back over every way to share a name among them.
+constexpr int kMaxRepeats = 3;
+
+// What makes a regular expression cost more than that: a group that is repeated and has a choice in
+// it, and more repeats in a row. "(a|a)*b" takes longer than anybody waits for a name of 63 a.
+class PatternCost {
+ public:
+  // Empty: cheap. Otherwise what is too much. Of a pattern that compiles.
+  std::string_view complaint(std::string_view pattern);
+
+ private:
+  static constexpr std::string_view kRepeats = "*+{";
+
+  // Behind the class that begins at `at`.
+  static std::size_t behind_class(std::string_view pattern, std::size_t at) {
+    for (++at; at < pattern.size() && pattern[at] != ']'; ++at) {
+      if (pattern[at] == '\\') ++at;
+    }
+    return at + 1;
+  }
+
+  std::vector<bool> groups_{false};  // whether each open group has a choice in it
+  int repeats_ = 0;
+};
+
+std::string_view PatternCost::complaint(std::string_view pattern) {
+  bool chooses = false;  // the part that ends before `at`
+  for (std::size_t at = 0; at < pattern.size();) {
+    const char c = pattern[at];
+    const bool repeats = kRepeats.contains(c);
+    if (repeats && chooses) return "no choice or repeat within what is repeated";
+    if (repeats && ++repeats_ > kMaxRepeats) return "at most 3 repeats (*, +, {})";
+    if (repeats || c == '?' || c == '|') groups_.back() = true;
+    chooses = false;
+    if (c == '(') groups_.push_back(false);
+    // '(?:', '(?=', '(?!': a mark of the group, no choice.
+    if (c == '(' && pattern.substr(at + 1, 1) == "?") at += 2;
+    if (c == ')' && groups_.size() > 1) {
+      chooses = groups_.back();
+      groups_.pop_back();
+      if (chooses) groups_.back() = true;
+    }
+    if (c == '\\' && at + 1 < pattern.size() && pattern[at + 1] >= '1' && pattern[at + 1] <= '9')
+      return "no reference back to a group";
+    if (c == '[')
+      at = behind_class(pattern, at);
+    else
+      at += c == '\\' ? 2 : 1;
+  }
+  return {};
+}
 
 Status check_pattern(const std::string& pattern) {
   if (pattern.empty() || pattern.size() > kMaxPattern) {
@@ -30,7 +84,11 @@ Status check_pattern(const std::string& pattern) {
                 std::format("expected a regular expression before '=': {}: {}", excerpt(pattern),
                             error.what()));
   }
-  return {};
+  const std::string_view complaint = PatternCost().complaint(pattern);
+  if (complaint.empty()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              std::format("expected a regular expression that ends in time, with {}: {}", complaint,
+                          excerpt(pattern)));
 }
 
 // A pattern that is found where `name` stands, and nowhere else: also of names that a recipe's

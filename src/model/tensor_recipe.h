@@ -12,7 +12,9 @@
 namespace gogrid {
 
 struct TensorOverride {
-  std::string pattern;  // a regular expression (ECMAScript), searched for in tensors' names
+  // A regular expression (ECMAScript), searched for in tensors' names; without what could take for
+  // ever: at most 3 repeats, none of a group with a choice or a repeat in it.
+  std::string pattern;
   WeightType type;
 };
 

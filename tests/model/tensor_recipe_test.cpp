@@ -38,6 +38,25 @@ TEST(TensorRecipe, SaysWhichPartIsWrong) {
   }
 }
 
+TEST(TensorRecipe, RefusesWhatCouldTakeForEver) {
+  for (const char* pattern :
+       {"(a+)+b", "(a*)*", "(a|a)*b", "(a|ab)+c", "((a|b)c)*", "(x?y)*", "a*a*a*a*b", "(a+){9}",
+        "([ab]+)*", "(.)\\1", "(?:a+)+", ".*.*.*.*"}) {
+    const auto made = parse_tensor_override(std::string(pattern) + "=q8_0");
+    ASSERT_FALSE(made) << pattern;
+    EXPECT_EQ(made.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(made.error().message, HasSubstr("that ends in time")) << pattern;
+  }
+}
+
+TEST(TensorRecipe, TakesWhatPeopleWrite) {
+  for (const char* pattern :
+       {"blk\\.(1|2|3[0-9])\\.ffn_.*", "blk\\.[0-9]+\\.attn_(q|k|v)", "(blk\\.\\d+\\.)?attn_v",
+        "ffn_(gate|up)(_exps)?", "^output\\.weight$", "[*+{]x", "\\*\\+\\*\\+", "(ab)*c",
+        "attn(?=_v)", "attn(?!_v).*"})
+    EXPECT_TRUE(parse_tensor_override(std::string(pattern) + "=q8_0")) << pattern;
+}
+
 TEST(TensorRecipe, OfAFileHasWordsLinesAndComments) {
   const auto made = parse_recipe(
       "# values and keys\nattn_v=q8_0 attn_k=q6_k   # both\r\n\n\tffn_down=iq4_nl", "r.txt");
