@@ -1,5 +1,8 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 
 #include "app/commands.h"
@@ -39,6 +42,17 @@ Result<ImportanceMatrix> begun(const fs::path& file, const ImportanceMatrix& wan
   return found;
 }
 
+// Hours of work end with a file: that it can be made is known before.
+Status check_folder(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  std::error_code error;
+  if (fs::is_directory(folder, error) && ::access(folder.c_str(), W_OK) == 0) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "-o: expected a folder that can be written into: " + folder.string() +
+                  (fs::exists(folder, error) ? " cannot" : " is not there"),
+              "output");
+}
+
 // The matrix on the disk, and when it was last the one in memory.
 class Saver {
  public:
@@ -73,14 +87,21 @@ class Saver {
   Status status_;
 };
 
+// `had`: how many chunks were asked for, of a file that has them already.
 void print(const ImportanceMatrix& matrix, const fs::path& file, const std::string& model,
-           bool json) {
+           std::optional<std::uint32_t> had, bool json) {
   if (json) {
     print_json(Json{{"model", model},
                     {"path", file.string()},
                     {"weights", matrix.entries.size()},
                     {"chunks", matrix.chunks},
-                    {"context", matrix.chunk_tokens}});
+                    {"context", matrix.chunk_tokens},
+                    {"written", !had}});
+    return;
+  }
+  if (had) {
+    std::printf("%s has %u chunks of %u tokens already, %u were asked for: nothing was written\n",
+                file.c_str(), matrix.chunks, matrix.chunk_tokens, *had);
     return;
   }
   std::printf("wrote %s: %zu weights of %s, %u chunks of %u tokens\n", file.c_str(),
@@ -109,6 +130,7 @@ Status imatrix_command(const ImatrixCommand& command, const CommonOptions& commo
   GOGRID_ASSIGN_OR_RETURN(
       const auto job,
       LongJob::begin(workspace, command.policy, "the importance matrix of " + command.model));
+  if (!command.output.empty()) GOGRID_RETURN_IF_ERROR(check_folder(command.output));
   ModelSource source;
   {
     ProgressLine line("reading " + command.model);
@@ -117,6 +139,7 @@ Status imatrix_command(const ImatrixCommand& command, const CommonOptions& commo
   GOGRID_ASSIGN_OR_RETURN(const TextTokens text, tokens_of_text(command.text, source.path));
   const fs::path file =
       command.output.empty() ? fs::path(source.name + ".imatrix.gguf") : command.output;
+  GOGRID_RETURN_IF_ERROR(check_folder(file));
   GOGRID_ASSIGN_OR_RETURN(ImportanceMatrix matrix, begun(file, {.entries = {},
                                                                 .datasets = {command.text.string()},
                                                                 .chunks = 0,
@@ -125,6 +148,13 @@ Status imatrix_command(const ImatrixCommand& command, const CommonOptions& commo
                                                                 .text_digest = text.digest}));
   GOGRID_ASSIGN_OR_RETURN(ImportanceQuestion question, question_of(command, source, text, *job));
   question.first_chunk = matrix.chunks;
+  GOGRID_ASSIGN_OR_RETURN(
+      const std::uint32_t wanted,
+      count_chunks(question.tokens.size(), question.context, question.max_chunks));
+  if (matrix.chunks >= wanted) {
+    print(matrix, file, source.name, wanted, common.json);
+    return {};
+  }
   ImportanceCollector collector(matrix);
   Saver saver(file, std::move(matrix), collector, job->clock());
 
@@ -136,8 +166,14 @@ Status imatrix_command(const ImatrixCommand& command, const CommonOptions& commo
     ProgressLine line("importance matrix of " + source.name);
     const auto progress = [&](std::uint32_t chunk, std::uint32_t chunks) {
       line.show(static_cast<double>(chunk) / chunks);
-      const bool last = chunk == chunks || stop.stop_requested();
-      return saver.see(chunk, last) && (chunk == chunks || job->rest(stop.get_token()));
+      // A rest or a pause may end with the process: what is done is kept before it.
+      const bool last = chunk == chunks || stop.stop_requested() || !job->runs();
+      if (!saver.see(chunk, last)) return false;
+      if (chunk == chunks) return true;
+      const bool goes_on = chunk == question.first_chunk ? job->start(stop.get_token())
+                                                         : job->rest(stop.get_token());
+      if (!goes_on) saver.see(chunk, true);
+      return goes_on;
     };
     done = measure_importance(question, *factory, process_wide_ledger(), collector, progress,
                               stop.get_token());
@@ -152,7 +188,7 @@ Status imatrix_command(const ImatrixCommand& command, const CommonOptions& commo
                                                          ": the same command goes on");
   }
   GOGRID_RETURN_IF_ERROR(done);
-  print(saver.matrix(), file, source.name, common.json);
+  print(saver.matrix(), file, source.name, std::nullopt, common.json);
   return {};
 }
 

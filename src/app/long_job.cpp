@@ -46,12 +46,23 @@ LongJob::LongJob(std::unique_ptr<PolicyStore> policies, QuietHours quiet_hours, 
 
 bool LongJob::rest(const std::stop_token& stop) {
   sleep_until(rests_until(begun_, clock_.now(), policies_->current()->max_compute), stop);
+  return start(stop);
+}
+
+bool LongJob::start(const std::stop_token& stop) {
   if (!governor_.runs()) {
     complain("paused (" + governor_.state().why + "): " + what_ + " goes on when the pause ends");
   }
   const bool goes_on = governor_.wait(stop);
   begun_ = clock_.now();
   return goes_on && !stop.stop_requested();
+}
+
+Progress resting(LongJob& job, ProgressLine& line) {
+  return [&job, show = line.bytes()](Bytes done, Bytes total) {
+    show(done, total);
+    return job.rest();
+  };
 }
 
 }  // namespace gogrid

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "app/guest.h"
+#include "app/terminal.h"
 #include "app/workspace.h"
 #include "base/clock.h"
 #include "base/result.h"
@@ -33,6 +34,11 @@ class LongJob {
   // Between two pieces: returns once the next may begin, or false once `stop` is requested. Says on
   // standard error why it waits, once for each pause.
   bool rest(const std::stop_token& stop = {});
+  // The same before the first piece: waits for a pause only, and counts work from here on.
+  bool start(const std::stop_token& stop = {});
+  // For work that is not done in pieces: whether it may go on now, and if not, why.
+  bool runs() const { return governor_.runs(); }
+  std::string why_paused() const { return governor_.state().why; }
 
   const Clock& clock() const { return clock_; }
   ResourcePolicy policy() const { return *policies_->current(); }
@@ -50,5 +56,9 @@ class LongJob {
   MachineWatch watch_;
   TimePoint begun_;  // of the piece that is being done
 };
+
+// For functions that report bytes: shows them, and rests between two reports. Must not outlive
+// either.
+Progress resting(LongJob& job, ProgressLine& line);
 
 }  // namespace gogrid
