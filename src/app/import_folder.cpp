@@ -1,5 +1,6 @@
 #include "app/import_folder.h"
 
+#include "app/long_job.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
 #include "model/hf_importer.h"
@@ -16,9 +17,10 @@ Result<HfImportOptions> import_options(const std::string& name, const std::strin
   return options;
 }
 
-Result<HfImported> write(const HfImporter& importer, const std::string& name, AtomicFile file) {
+Result<HfImported> write(LongJob& job, const HfImporter& importer, const std::string& name,
+                         AtomicFile file) {
   ProgressLine line("converting " + name);
-  return importer.write(std::move(file), line.bytes());
+  return importer.write(std::move(file), resting(job, line));
 }
 
 }  // namespace
@@ -29,8 +31,8 @@ std::string name_from_folder(const std::filesystem::path& folder) {
   return name_from_file(whole.parent_path().filename().string() + ".gguf");
 }
 
-Result<ModelEntry> import_folder(ModelLibrary& library, const ModelsCommand& command,
-                                 const std::string& name) {
+Result<ModelEntry> import_folder(const Workspace& workspace, ModelLibrary& library,
+                                 const ModelsCommand& command, const std::string& name) {
   if (!command.sha256.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "--sha256 is for files: a folder becomes a file of its own", "sha256");
@@ -38,11 +40,14 @@ Result<ModelEntry> import_folder(ModelLibrary& library, const ModelsCommand& com
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
   GOGRID_ASSIGN_OR_RETURN(const HfImportOptions options, import_options(name, command.type));
   GOGRID_ASSIGN_OR_RETURN(const HfImporter importer, HfImporter::open(command.file, options));
+  GOGRID_ASSIGN_OR_RETURN(const auto job,
+                          LongJob::begin(workspace, command.policy, "importing " + name));
   for (const std::string& note : importer.notes()) complain("note: " + note);
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library.begin(name));
-  GOGRID_ASSIGN_OR_RETURN(HfImported written, write(importer, name, std::move(file)));
+  GOGRID_ASSIGN_OR_RETURN(HfImported written, write(*job, importer, name, std::move(file)));
   ProgressLine line("checking " + name);
-  return library.import_written(std::move(written.file), name, line.bytes(), written.repacked);
+  return library.import_written(std::move(written.file), name, resting(*job, line),
+                                written.repacked);
 }
 
 }  // namespace gogrid

@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/import_folder.h"
 #include "app/json_output.h"
+#include "app/long_job.h"
 #include "app/loss_json.h"
 #include "app/models_check.h"
 #include "app/models_show.h"
@@ -25,9 +26,10 @@ void print_row(const ModelEntry& entry, const Workspace& workspace) {
     std::printf("  %s\n", loss.c_str());
 }
 
-Result<ModelEntry> import_into(ModelLibrary& library, const ModelsCommand& command,
-                               const std::string& name) {
-  if (std::filesystem::is_directory(command.file)) return import_folder(library, command, name);
+Result<ModelEntry> import_into(const Workspace& workspace, ModelLibrary& library,
+                               const ModelsCommand& command, const std::string& name) {
+  if (std::filesystem::is_directory(command.file))
+    return import_folder(workspace, library, command, name);
   if (!command.type.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "--type is for folders of safetensors: a file is taken "
@@ -38,13 +40,13 @@ Result<ModelEntry> import_into(ModelLibrary& library, const ModelsCommand& comma
   return library.import_file(command.file, name, command.sha256, line.bytes());
 }
 
-Status import(ModelLibrary& library, const Workspace& workspace, const ModelsCommand& command,
+Status import(const Workspace& workspace, ModelLibrary& library, const ModelsCommand& command,
               bool json) {
   const std::string name = !command.name.empty() ? command.name
                            : std::filesystem::is_directory(command.file)
                                ? name_from_folder(command.file)
                                : name_from_file(command.file);
-  GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, import_into(library, command, name));
+  GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, import_into(workspace, library, command, name));
   if (json)
     print_json(json_of(entry, workspace));
   else
@@ -55,9 +57,9 @@ Status import(ModelLibrary& library, const Workspace& workspace, const ModelsCom
   return {};
 }
 
-Status pull(ModelLibrary& library, const Workspace& workspace, const ModelsCommand& command,
+Status pull(const Workspace& workspace, ModelLibrary& library, const ModelsCommand& command,
             bool json) {
-  GOGRID_ASSIGN_OR_RETURN(const PullReport report, pull_command(library, command, {}));
+  GOGRID_ASSIGN_OR_RETURN(const PullReport report, pull_command(workspace, library, command));
   const ModelEntry& entry = report.entry;
   if (json) {
     Json model = json_of(entry, workspace);
@@ -84,9 +86,16 @@ void list(const ModelLibrary& library, const Workspace& workspace, bool json) {
   if (entries.empty()) complain("no models yet: gogrid models import FILE.gguf --name NAME");
 }
 
-Status verify(const ModelLibrary& library, const std::string& name, bool json) {
-  ProgressLine line("verifying " + name);
-  GOGRID_RETURN_IF_ERROR(library.verify(name, line.bytes()));
+Status verify(const Workspace& workspace, const ModelLibrary& library, const ModelsCommand& command,
+              bool json) {
+  const std::string& name = command.name;
+  GOGRID_RETURN_IF_ERROR(library.find(name));
+  {
+    GOGRID_ASSIGN_OR_RETURN(const auto job,
+                            LongJob::begin(workspace, command.policy, "verifying " + name));
+    ProgressLine line("verifying " + name);
+    GOGRID_RETURN_IF_ERROR(library.verify(name, resting(*job, line)));
+  }
   if (json)
     print_json(Json{{"name", name}, {"intact", true}});
   else
@@ -112,9 +121,9 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
     case ModelsCommand::Action::kLoss:
       return loss_command(command.loss, common);
     case ModelsCommand::Action::kImport:
-      return import(library, workspace, command, common.json);
+      return import(workspace, library, command, common.json);
     case ModelsCommand::Action::kPull:
-      return pull(library, workspace, command, common.json);
+      return pull(workspace, library, command, common.json);
     case ModelsCommand::Action::kList:
       list(library, workspace, common.json);
       return {};
@@ -123,7 +132,7 @@ Status models_command(const ModelsCommand& command, const CommonOptions& common)
     case ModelsCommand::Action::kCheck:
       return check_model(workspace, command, common.json);
     case ModelsCommand::Action::kVerify:
-      return verify(library, command.name, common.json);
+      return verify(workspace, library, command, common.json);
     case ModelsCommand::Action::kRemove:
       return remove(library, command.name, common.json);
   }

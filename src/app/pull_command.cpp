@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <stop_token>
 
+#include "app/long_job.h"
 #include "app/stop_signals.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
@@ -73,10 +74,12 @@ Status expect_digest(RemoteFile& remote, const std::string& wanted) {
 
 }  // namespace
 
-Result<PullReport> pull_command(ModelLibrary& library, const ModelsCommand& command,
-                                const std::function<bool()>& keep_going) {
+Result<PullReport> pull_command(const Workspace& workspace, ModelLibrary& library,
+                                const ModelsCommand& command) {
   std::stop_source stop;
   StopSignals signals;
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto job, LongJob::begin(workspace, command.policy, "pulling " + command.pull.source));
   signals.on_first([&stop] { stop.request_stop(); });
   GOGRID_ASSIGN_OR_RETURN(const PullSource source, parse_pull_source(command.pull.source));
   const PullEndpoints endpoints = endpoints_of(command.pull);
@@ -85,14 +88,19 @@ Result<PullReport> pull_command(ModelLibrary& library, const ModelsCommand& comm
   GOGRID_ASSIGN_OR_RETURN(const auto client, make_http_client());
   const PullRules rules = rules_of(command.pull);
   const SteadyClock clock;
-  PullHooks hooks{.keep_going = keep_going, .stop = stop.get_token(), .progress = {}, .note = tell};
+  PullHooks hooks{.keep_going = [&job] { return job->runs(); },
+                  .why_paused = [&job] { return job->why_paused(); },
+                  .stop = stop.get_token(),
+                  .progress = {},
+                  .note = tell};
   GOGRID_ASSIGN_OR_RETURN(RemoteFile remote, resolve_source(*client, source, endpoints, credential,
                                                             rules, hooks, clock));
   GOGRID_RETURN_IF_ERROR(expect_digest(remote, command.sha256));
   const std::string name = command.name.empty() ? name_from_file(remote.name) : command.name;
   ProgressLine line("pulling " + name + ", " + format_bytes(remote.size));
-  hooks.progress = [&, show = line.bytes()](Bytes done, Bytes total) {
-    show(done, total);
+  hooks.progress = [&](Bytes done, Bytes total) {
+    const double share = total == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total);
+    line.show(share, job->runs() ? "" : ", paused");
     return !stop.stop_requested();
   };
   return pull_model(library, *client, remote, name, credential, rules, hooks, clock);

@@ -26,9 +26,9 @@ ProgressLine::~ProgressLine() {
 
 void ProgressLine::show() { write(what_ + " ..."); }
 
-void ProgressLine::show(double share) {
+void ProgressLine::show(double share, std::string_view more) {
   const int percent = static_cast<int>(std::clamp(share, 0.0, 1.0) * 100.0);
-  write(what_ + ": " + std::to_string(percent) + " %");
+  write(what_ + ": " + std::to_string(percent) + " %" + std::string(more));
 }
 
 void ProgressLine::write(const std::string& text) {

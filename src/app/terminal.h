@@ -19,7 +19,8 @@ class ProgressLine {
 
   // Of what has no share to tell.
   void show();
-  void show(double share);  // 0..1
+  // `more` comes behind the share: ", paused".
+  void show(double share, std::string_view more = {});  // 0..1
   // For functions that report bytes; never cancels. Must not outlive the line.
   Progress bytes();
 

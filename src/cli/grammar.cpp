@@ -249,6 +249,7 @@ void add_pull_options(CLI::App& app, Parsed& parsed) {
       ->type_name("URL");
   app.add_flag("--allow-http", pull.allow_http,
                "Take http:// from other machines, too: anybody on the way can read and change it");
+  add_policy(app, parsed.policy);
 }
 
 // What runs a model over a text in chunks.
@@ -305,6 +306,7 @@ void add_models(CLI::App& root, Parsed& parsed) {
       ->type_name("TYPE")
       ->check(one_of({"f16", "bf16", "f32", "q8_0", "q6_k", "q5_k", "q5_1", "q5_0", "q4_k", "q4_1",
                       "q4_0", "q3_k", "q2_k"}));
+  add_policy(*import, parsed.policy);
   import->footer(help_text::kModels);
   add_pull_options(*add("pull", "Fetch a model from a hub, a registry or an address",
                         ModelsCommand::Action::kPull),
@@ -330,9 +332,9 @@ void add_models(CLI::App& root, Parsed& parsed) {
         ModelsCommand::Action::kVerify},
        {"rm", "Remove a model", ModelsCommand::Action::kRemove}}};
   for (const auto& [name, help, action] : named) {
-    add(name, help, action)
-        ->add_option("NAME", parsed.models.name, "A model of the library")
-        ->required();
+    CLI::App* app = add(name, help, action);
+    app->add_option("NAME", parsed.models.name, "A model of the library")->required();
+    if (action == ModelsCommand::Action::kVerify) add_policy(*app, parsed.policy);
   }
   fill_loss(*add("loss", "Measure what a model lost against the one it was made of",
                  ModelsCommand::Action::kLoss),

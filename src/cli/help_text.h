@@ -122,7 +122,8 @@ BEHAVIOUR
   Only the one GGUF file is fetched, and nothing of it is run. It is compared with the SHA-256 that
   the hub or registry names (of a plain address: --sha256), checked as by import, and appears whole
   or not at all. Ctrl-C, a crash or a lost connection costs nothing: the same command goes on where
-  it was. A second pull of the same file waits for the first and shares what it brought.
+  it was. A second pull of the same file waits for the first and shares what it brought. As a guest
+  it pauses when serving would (for the load of others, on battery, in quiet hours), and says so.
 
 EXAMPLES
   gogrid models pull hf:owner/repo:Q4_K_M --name my-model

@@ -132,6 +132,7 @@ Result<CommandLine> command_of(const CLI::App& root, Parsed& parsed) {
   if (name == "doctor") line.command = DoctorCommand{placement.devices, parsed.policy};
   parsed.models.loss.devices = parsed.imatrix.devices = parsed.quantize.devices = placement.devices;
   parsed.models.loss.policy = parsed.imatrix.policy = parsed.quantize.policy = parsed.policy;
+  parsed.models.policy = parsed.policy;
   if (name == "models") placed(std::move(parsed.models));
   if (name == "imatrix") line.command = std::move(parsed.imatrix);
   if (name == "quantize") line.command = std::move(parsed.quantize);

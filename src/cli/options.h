@@ -133,6 +133,7 @@ struct ModelsCommand {
   bool tensors = false;        // show: each of them
   std::string diff;            // show: what differs from this model; empty: none
   PlacementOptions placement;  // check
+  PolicyOptions policy;        // import of a folder, pull, verify
   PullChoices pull;
   LossCommand loss;
 };

@@ -513,8 +513,13 @@ Status FileFetch::one_turn() {
 
 void FileFetch::wait_while_paused() {
   drop_all();
-  hooks_.say("paused: others need this machine");
-  while (!hooks_.stopped() && !goes_on()) std::this_thread::sleep_for(kPauseLook);
+  const std::string why = hooks_.why_paused ? hooks_.why_paused() : "others need this machine";
+  hooks_.say("paused (" + why + "): goes on when the pause ends");
+  while (!hooks_.stopped() && !goes_on()) {
+    // So that what is shown says so; its answer is asked for again with the next bytes.
+    if (hooks_.progress) static_cast<void>(hooks_.progress(plan_.present().total(), remote_.size));
+    std::this_thread::sleep_for(kPauseLook);
+  }
   if (!hooks_.stopped()) hooks_.say("goes on");
 }
 
@@ -533,6 +538,7 @@ Status FileFetch::fetch_all() {
   // What was here before may not have been hashed yet.
   while (digest_.at() < remote_.size) {
     if (hooks_.stopped()) return cancelled();
+    if (!goes_on()) wait_while_paused();
     GOGRID_RETURN_IF_ERROR(keep_up(kHashAtOnce));
   }
   return save();

@@ -45,8 +45,9 @@ struct PullHooks {
   // Asked between chunks. False: connections are closed, what came is kept, and it is asked again
   // five times a second until it says true.
   std::function<bool()> keep_going;
-  std::stop_token stop;  // ends with kCancelled within 0.2 s; what came is kept
-  Progress progress;     // false ends with kCancelled too
+  std::function<std::string()> why_paused;  // for the person; empty: it is not said
+  std::stop_token stop;                     // ends with kCancelled within 0.2 s; what came is kept
+  Progress progress;                        // false ends with kCancelled too
   std::function<void(std::string_view)> note;  // one line for the person, now and then
 
   bool stopped() const { return stop.stop_requested(); }

@@ -32,8 +32,8 @@ TEST_F(ImportFolder, EveryArchitectureThatWritesTextAnswers) {
     SCOPED_TRACE(fixture);
     // Not by its own name: libllama expects certain tokens of a model that calls itself phi3.
     const std::string name = "tiny-" + fixture.substr(0, 2) + fixture.back();
-    const Outcome imported =
-        gogrid({"models", "import", kFixtures + fixture, "--name", name, "--json"});
+    const Outcome imported = gogrid({"models", "import", kFixtures + fixture, "--name", name,
+                                     "--json", "--mode", "aggressive"});
     ASSERT_EQ(imported.status, 0) << imported.err;
     EXPECT_EQ(Json::parse(imported.out)["name"], name);
     const Outcome run = gogrid({"run", name, "-p", "the model is", "--raw", "-n", "4", "--context",
@@ -44,15 +44,15 @@ TEST_F(ImportFolder, EveryArchitectureThatWritesTextAnswers) {
 }
 
 TEST_F(ImportFolder, TheTypeAndTheNameAreThoseAskedFor) {
-  const Outcome imported = gogrid(
-      {"models", "import", kFixtures + "llama/", "--name", "tiny", "--type", "f32", "--json"});
+  const Outcome imported = gogrid({"models", "import", kFixtures + "llama/", "--name", "tiny",
+                                   "--type", "f32", "--json", "--mode", "aggressive"});
   ASSERT_EQ(imported.status, 0) << imported.err;
   const Json entry = Json::parse(imported.out);
   EXPECT_EQ(entry["name"], "tiny");
   EXPECT_EQ(entry["quantization"], "f32");
   EXPECT_EQ(entry["architecture"], "llama");
   EXPECT_EQ(entry["license"], "apache-2.0");
-  EXPECT_EQ(gogrid({"models", "verify", "tiny"}).status, 0);
+  EXPECT_EQ(gogrid({"models", "verify", "tiny", "--mode", "aggressive"}).status, 0);
 }
 
 TEST_F(ImportFolder, WhatMakesNoSenseIsWrongUsage) {

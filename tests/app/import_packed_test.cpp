@@ -73,7 +73,8 @@ class ImportPacked : public ::testing::TestWithParam<Case> {
     return outcome;
   }
   Json import(const std::string& name, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{"models", "import", folder_ / name, "--name", name, "--json"};
+    std::vector<std::string> words{"models", "import", folder_ / name, "--name",
+                                   name,     "--json", "--mode",       "aggressive"};
     words.insert(words.end(), more.begin(), more.end());
     return Json::parse(gogrid(words).out);
   }
@@ -103,7 +104,8 @@ TEST_P(ImportPacked, LogitsAreThoseOfTheDequantizedModelWithinTheStatedError) {
 
 TEST_P(ImportPacked, WhatWasLostIsPrintedAndKept) {
   const std::string printed =
-      gogrid({"models", "import", folder_ / "packed", "--name", "packed"}).out;
+      gogrid({"models", "import", folder_ / "packed", "--name", "packed", "--mode", "aggressive"})
+          .out;
   const PackedModel& model = GetParam().model;
   const std::string from =
       std::format("from {} {} bit, ", model.packing.method, model.packing.bits);

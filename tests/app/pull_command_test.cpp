@@ -54,8 +54,10 @@ class PullCommand : public ::testing::Test {
   }
 
   std::vector<std::string> words(std::vector<std::string> more = {}) const {
-    std::vector<std::string> all{GOGRID_PROGRAM,  "models",      "pull",   "hf:o/r", "--json",
-                                 "--hf-endpoint", server_.url(), "--name", "tiny"};
+    // Other tests' load must not pause it.
+    std::vector<std::string> all{GOGRID_PROGRAM, "models",        "pull",        "hf:o/r",
+                                 "--json",       "--hf-endpoint", server_.url(), "--name",
+                                 "tiny",         "--mode",        "aggressive"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -83,7 +85,8 @@ class PullCommand : public ::testing::Test {
     const auto blob = data() / "models" / "blobs" / (digest_ + ".gguf");
     EXPECT_TRUE(read_file(blob, kGiB) == content_);
     EXPECT_TRUE(std::filesystem::is_empty(data() / "models" / "incoming"));
-    const Outcome verify = run_program({GOGRID_PROGRAM, "models", "verify", "tiny"}, data());
+    const Outcome verify =
+        run_program({GOGRID_PROGRAM, "models", "verify", "tiny", "--mode", "aggressive"}, data());
     EXPECT_EQ(verify.status, 0) << verify.err;
   }
 
@@ -165,6 +168,20 @@ TEST_F(PullCommand, TwoProcessesShareOneFetch) {
   EXPECT_EQ(Json::parse(second.out)["fetched_bytes"], 0);
   EXPECT_THAT(second.err, HasSubstr("another pull fetches"));
   expect_right_bytes();
+}
+
+TEST_F(PullCommand, PausesAsAGuestAndSaysWhy) {
+  rate_ = 50'000;
+  ASSERT_TRUE(write_file(folder_ / "quiet.toml",
+                         "[[resources.schedule]]\nfrom = \"00:00\"\nto = \"24:00\"\n"
+                         "mode = \"off\"\n"));
+  Process process(words({"--config", folder_ / "quiet.toml"}), data());
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  process.signal(SIGINT);
+  const Outcome stopped = process.finish();
+  EXPECT_EQ(stopped.status, 1) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("paused ("));
+  EXPECT_THAT(stopped.err, HasSubstr("goes on when the pause ends"));
 }
 
 TEST_F(PullCommand, HoldsTheRateThatWasAskedFor) {

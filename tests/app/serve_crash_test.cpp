@@ -113,7 +113,7 @@ class ServeCrash : public ::testing::Test {
   }
 
   void expect_nothing_damaged() const {
-    const Outcome verified = models({"verify", "tiny"});
+    const Outcome verified = models({"verify", "tiny", "--mode", "aggressive"});
     EXPECT_EQ(verified.status, 0) << verified.err;
     EXPECT_THAT(verified.out, StartsWith("tiny is intact"));
     auto library = ModelLibrary::open(data() / "models");

@@ -39,7 +39,7 @@ class Childless(unittest.TestCase):
                       ("run", MODEL, "-p", "Hello", "-n", "8", "--context", "256", "--split", "0:15@cpu0,15:30@cpu0",
                        "--data-dir", self.data),
                       ("models", "import", MODEL, "--name", "m", "--data-dir", self.data),
-                      ("models", "list", "--data-dir", self.data), ("models", "verify", "m", "--data-dir", self.data)):
+                      ("models", "list", "--data-dir", self.data), ("models", "verify", "m", "--mode", "aggressive", "--data-dir", self.data)):
             result = self.run_it(PROGRAM, *words)
             self.assertEqual(result.returncode, 0, (words, result.stdout[-500:]))
 
