@@ -3,7 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/files.h"
+#include <fstream>
+
 #include "support/gguf_builder.h"
 #include "support/temporary_folder.h"
 
@@ -21,18 +22,19 @@ std::string model() {
   return builder.build();
 }
 
-// Of a file on its way: `prefix` bytes are here, zeros behind them.
+// Of a file on its way: `prefix` bytes are here, others behind them.
 Result<bool> judged(std::string content, std::size_t prefix, char behind = '\0') {
-  const TemporaryFolder folder;
+  static const TemporaryFolder folder;
   std::fill(content.begin() + static_cast<std::ptrdiff_t>(prefix), content.end(), behind);
-  EXPECT_TRUE(write_file(folder / "m", content));
+  std::ofstream(folder / "m", std::ios::binary) << content;  // a sync a byte would take minutes
   return judge_beginning(folder / "m", prefix);
 }
 
 TEST(GgufBeginning, IsNeverAgainstAGoodFileHoweverMuchIsHere) {
   const std::string good = model();
   bool right = false;
-  for (std::size_t prefix = 4; prefix <= good.size(); ++prefix) {
+  const std::size_t header = good.find("b.weight") + 64;
+  for (std::size_t prefix = 4; prefix <= good.size(); prefix += prefix < header ? 1 : 1000) {
     for (const char behind : {'\0', '\xFF', '\x01'}) {
       const auto verdict = judged(good, prefix, behind);
       ASSERT_TRUE(verdict) << prefix << ": " << verdict.error().message;
