@@ -37,7 +37,7 @@ std::vector<std::string> who_says(std::string_view text) {
   return found;
 }
 
-// Models with weights and contexts are made in one place, by a stage; and stages in four, all with
+// Models with weights and contexts are made in one place, by a stage; and stages in five, all with
 // the leases of their spec. The tokenizer's model is its vocabulary only.
 TEST(NoWayAroundTheLedger, ModelsAreMadeInOnePlace) {
   EXPECT_THAT(who_says("llama_init_from_model("), ElementsAre("stage/llama_loader.cpp"));
@@ -45,10 +45,10 @@ TEST(NoWayAroundTheLedger, ModelsAreMadeInOnePlace) {
               UnorderedElementsAre("stage/llama_loader.cpp", "model/tokenizer.cpp"));
   EXPECT_THAT(who_says("vocab_only = true"), ElementsAre("model/tokenizer.cpp"));
   EXPECT_THAT(who_says("llama_model_init"), ElementsAre());
-  EXPECT_THAT(
-      who_says("factory.make("),
-      UnorderedElementsAre("pipeline/stage_thread.cpp", "engine/stage_timer.cpp",
-                           "engine/loss_measurement.cpp", "engine/importance_measurement.cpp"));
+  EXPECT_THAT(who_says("factory.make("),
+              UnorderedElementsAre("pipeline/stage_thread.cpp", "engine/stage_timer.cpp",
+                                   "engine/text_run.cpp", "engine/importance_measurement.cpp"));
+  EXPECT_THAT(who_says("factory_.make("), ElementsAre("engine/stage_loss.cpp"));
   EXPECT_THAT(who_says("time_stage(spec"), ElementsAre("engine/calibration.cpp"));
   EXPECT_THAT(who_says("TextEngine::load("),
               UnorderedElementsAre("engine/text_engine.cpp", "app/serve_command.cpp",
