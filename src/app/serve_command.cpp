@@ -249,6 +249,11 @@ Result<std::vector<ServedModel>> models_of(const Config& config, const Workspace
       if (!std::ranges::contains(config.models, entry.name)) add(entry.name, false);
     }
   }
+  if (models.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "--library: the library has no model yet (see: gogrid models pull, import)",
+                "library");
+  }
   for (const std::string& pinned : keeping.pinned) {
     if (std::ranges::contains(models, pinned, &ServedModel::model)) continue;
     std::vector<std::string> names;

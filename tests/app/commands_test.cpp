@@ -73,7 +73,9 @@ TEST_F(Commands, WrongUsageIsStatusTwoAndNothingOnStdout) {
       {"serve"},
       {"serve", "--model", model(), "--listen", "0.0.0.0:0"},
       {"serve", "--model", model(), "--config", "/nonexistent.toml"},
-      {"serve", "--model", "no-such-model"}};
+      {"serve", "--model", "no-such-model"},
+      {"serve", "--library"},  // which is empty
+      {"serve", "--model", model(), "--pin", "another"}};
   for (const auto& arguments : wrong) {
     const Outcome outcome = gogrid(arguments);
     EXPECT_EQ(outcome.status, 2) << ::testing::PrintToString(arguments) << outcome.err;
