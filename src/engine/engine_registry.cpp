@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/durations.h"
-#include "base/heap.h"
 #include "base/mutex.h"
 #include "base/nearest.h"
 #include "engine/make_room.h"
@@ -202,7 +201,6 @@ class EngineRegistry::Impl {
     }
     if (retired.empty()) return;
     retired.clear();
-    trim_heap();  // others are to have it
     MutexLock lock(mu_);
     gives_back_ = false;
     ++returns_;

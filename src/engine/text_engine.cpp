@@ -4,6 +4,7 @@
 #include <future>
 #include <utility>
 
+#include "base/heap.h"
 #include "base/sha256.h"
 #include "engine/chat_prompt.h"
 #include "model/gguf_file.h"
@@ -200,7 +201,11 @@ struct TextEngine::State {
 };
 
 TextEngine::TextEngine(std::unique_ptr<State> state) : state_(std::move(state)) {}
-TextEngine::~TextEngine() = default;
+// Others are to have what it held; whoever lets go of it last.
+TextEngine::~TextEngine() {
+  state_.reset();
+  trim_heap();
+}
 
 Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& options,
                                                      StageFactory& factory, const Clock& clock,

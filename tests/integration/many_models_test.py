@@ -1,6 +1,7 @@
 """Five models in the memory of two: clients ask for them at random, and each answer is what its model says alone.
 
 GOGRID_SOAK_SECONDS: for how long (20)."""
+import concurrent.futures
 import json
 import os
 import random
@@ -87,6 +88,7 @@ class ManyModels(unittest.TestCase):
     def at_rest(self):
         """Anonymous memory once all models have given theirs back."""
         self.assertTrue(wait_until(lambda: set(self.states()) == {"resting"} and self.held() == 0, 60))
+        time.sleep(1)  # the leases are given back first, the heap to the system after the last of the engine
         return self.resident()
 
     def held(self):
@@ -99,8 +101,9 @@ class ManyModels(unittest.TestCase):
         self.assertEqual(set(self.states()), {"resting"})
         expected = {name: self.ask(name)[0] for name in names}
         self.assertGreater(len(set(expected.values())), 2)  # that one model answers for another is seen
-        for name in names:  # a second round: what is allocated once for ever is there
-            self.ask(name)
+        # What is allocated once for ever, and each thread's first heap, is there then.
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(self.ask, names * 4))
         before = self.at_rest()
 
         end = time.monotonic() + SECONDS
@@ -143,8 +146,8 @@ class ManyModels(unittest.TestCase):
         self.assertEqual(faults, [])
         self.assertGreater(min(counts.values()), 0)
         self.assertGreater(loads, 10)
-        # Of what it had with models in memory. Less is no fault: an allocator keeps more after one moment than after another.
-        self.assertLess(after - before, 0.02 * most[0])
+        # An allocator keeps more after one moment than after another; a vocabulary that each load left behind would be far more.
+        self.assertLess(after - before, 96 * MIB)
 
     def test_a_stream_that_waits_says_how_far_its_model_is(self):
         self.server = self.serve("--alias", "gpt-4o-mini=story-q8_0", "--pin", self.models[1])
