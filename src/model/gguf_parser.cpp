@@ -9,6 +9,7 @@
 #include <numeric>
 #include <optional>
 
+#include "model/name_index.h"
 #include "model/tensor_types.h"
 
 namespace gogrid {
@@ -43,18 +44,6 @@ std::string quoted(std::string_view name) {
 bool is_printable(std::string_view name) {
   return std::ranges::all_of(
       name, [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7F; });
-}
-
-// Positions sorted by name, or the name that occurs twice.
-template <class Names>
-std::optional<std::string_view> index_by_name(std::size_t count, const Names& name_of,
-                                              std::vector<std::uint32_t>& index) {
-  index.resize(count);
-  std::iota(index.begin(), index.end(), 0U);
-  std::ranges::sort(index, {}, name_of);
-  const auto twice = std::ranges::adjacent_find(index, {}, name_of);
-  if (twice == index.end()) return std::nullopt;
-  return name_of(*twice);
 }
 
 // What is being read. Spelled out only when it is at fault: most files have thousands of entries

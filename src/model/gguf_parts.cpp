@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "model/name_index.h"
 #include "model/split_file.h"
 
 namespace gogrid {
@@ -82,18 +83,6 @@ Result<GgufPart> open_part(const std::filesystem::path& path, std::uint64_t numb
   return part;
 }
 
-// Sorts positions by name; a name that occurs twice comes back.
-template <class NameOf>
-std::optional<std::string_view> sort_by_name(std::size_t count, NameOf name_of,
-                                             std::vector<std::uint32_t>& index) {
-  index.resize(count);
-  std::iota(index.begin(), index.end(), 0U);
-  std::ranges::sort(index, {}, name_of);
-  const auto twice = std::ranges::adjacent_find(index, {}, name_of);
-  if (twice == index.end()) return std::nullopt;
-  return name_of(*twice);
-}
-
 }  // namespace
 
 std::optional<std::uint64_t> unsigned_in(const GgufContents& contents, std::string_view key) {
@@ -154,10 +143,10 @@ Result<JoinedParts> join_parts(std::span<const GgufPart> parts, const GgufLimits
     return corrupt(first, std::format("expected {} tensors in all parts (split.tensors.count): {}",
                                       expected, out.tensors.size()));
   }
-  sort_by_name(
+  index_by_name(
       out.metadata.size(), [&](std::uint32_t i) { return out.metadata[i].first; },
       out.metadata_by_name);
-  const auto twice = sort_by_name(
+  const auto twice = index_by_name(
       out.tensors.size(), [&](std::uint32_t i) { return out.tensors[i].name; },
       out.tensors_by_name);
   if (twice) {
