@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "engine/loss_measurement.h"
 #include "engine/loss_tally.h"
+#include "engine/text_run.h"
 #include "model/memory_estimator.h"
 #include "model/stage_types.h"
 
@@ -287,16 +288,8 @@ Status StageLoss::run_step(Stage& loaded, const StageSpec& spec, std::size_t chu
   const std::size_t begin = chunk * question_.context;
   const std::size_t width = profile_.n_embd;
   const bool wanted = spec.is_last() && from >= question_.context / 2;
-  StageInput input;
-  input.step = ++steps_;
-  if (from == 0) input.kv_ops.push_back({});
-  for (std::size_t i = from; i < to; ++i) {
-    input.rows.push_back({.slot = 0,
-                          .position = static_cast<std::int32_t>(i),
-                          .token = tokens_[begin + i],
-                          .wants_output = wanted});
-    if (wanted) input.outputs.push_back({.sampling = {}, .history = {}, .raw_logits = true});
-  }
+  const auto tokens = std::span(tokens_).subspan(begin, question_.context);
+  StageInput input = rows_of(++steps_, tokens, from, to, wanted);
   const auto rows = std::span(hidden).subspan((begin + from) * width, (to - from) * width);
   if (!spec.is_first()) input.hidden.assign(rows.begin(), rows.end());
   GOGRID_ASSIGN_OR_RETURN(const StageOutput output, loaded.forward(input, stop_));

@@ -18,6 +18,21 @@ MemoryQuestion memory_question(const StageSpec& spec) {
 
 }  // namespace
 
+StageInput rows_of(std::uint64_t step, std::span<const Token> chunk, std::size_t from,
+                   std::size_t to, bool wanted) {
+  StageInput input;
+  input.step = step;
+  if (from == 0) input.kv_ops.push_back({});
+  for (std::size_t i = from; i < to; ++i) {
+    input.rows.push_back({.slot = 0,
+                          .position = static_cast<std::int32_t>(i),
+                          .token = chunk[i],
+                          .wants_output = wanted});
+    if (wanted) input.outputs.push_back({.sampling = {}, .history = {}, .raw_logits = true});
+  }
+  return input;
+}
+
 Result<TextRun> TextRun::load(const LossSide& model, const Device& device, std::uint32_t context,
                               std::string_view holder, StageFactory& factory, MemoryLedger& ledger,
                               const std::stop_token& stop) {
@@ -47,16 +62,7 @@ Result<TextRun> TextRun::load(const LossSide& model, const Device& device, std::
 Result<std::vector<SampledRow>> TextRun::run(std::span<const Token> chunk, std::size_t from,
                                              std::size_t to, bool wanted,
                                              const std::stop_token& stop) {
-  StageInput input;
-  input.step = ++steps_;
-  if (from == 0) input.kv_ops.push_back({});
-  for (std::size_t i = from; i < to; ++i) {
-    input.rows.push_back({.slot = 0,
-                          .position = static_cast<std::int32_t>(i),
-                          .token = chunk[i],
-                          .wants_output = wanted});
-    if (wanted) input.outputs.push_back({.sampling = {}, .history = {}, .raw_logits = true});
-  }
+  StageInput input = rows_of(++steps_, chunk, from, to, wanted);
   GOGRID_ASSIGN_OR_RETURN(StageOutput output, stage_->forward(input, stop));
   return std::move(output.sampled);
 }

@@ -24,6 +24,11 @@ struct LossSide {
   ModelProfile profile;
 };
 
+// A step of rows [from, to) of a chunk, in slot 0; the first row forgets what was before. `wanted`:
+// with the logits of each.
+StageInput rows_of(std::uint64_t step, std::span<const Token> chunk, std::size_t from,
+                   std::size_t to, bool wanted);
+
 // Owns the stage and the leases on its memory. Not thread-safe; belongs to the thread that loaded
 // it.
 class TextRun {

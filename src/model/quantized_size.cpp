@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <span>
 #include <string>
 
+#include "model/layer_name.h"
 #include "model/tensor_types.h"
 
 namespace gogrid {
@@ -116,17 +116,6 @@ Part part_of(std::string_view name) {
   return kOther;
 }
 
-// The layer of "blk.12.attn_v.weight".
-std::optional<std::uint32_t> layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const std::string_view rest = name.substr(kPrefix.size());
-  std::uint32_t layer = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
-  if (error != std::errc()) return std::nullopt;
-  return layer;
-}
-
 bool applies(Layers layers, std::uint32_t layer, std::uint32_t n_layers) {
   const std::uint32_t eighth = n_layers / 8;
   switch (layers) {
@@ -167,7 +156,7 @@ std::string_view Resizer::wanted_type(const GgufTensor& tensor) const {
   // What chooses among all tokens is kept in more bits.
   if (is_head(tensor)) return "q6_K";
   const Part part = part_of(tensor.name);
-  const std::uint32_t layer = layer_of(tensor.name).value_or(0);
+  const std::uint32_t layer = parse_layer_name(tensor.name).value_or(LayerName{}).layer;
   for (const Raise& raise : mix_.raises) {
     const bool meant = part != kOther && raise.part == part;
     if (meant && applies(raise.layers, layer, profile_.n_layers)) return raise.type;
@@ -210,9 +199,9 @@ QuantizedModel Resizer::resize() const {
   for (const GgufTensor& tensor : file_.tensors()) {
     const Bytes size = size_of(tensor);
     add(model.bytes, align_up(size, file_.alignment()).value_or(UINT64_MAX));
-    const auto layer = layer_of(tensor.name);
-    if (layer && *layer < profile.n_layers) {
-      add(profile.layer_weights[*layer], size);
+    const auto layer = parse_layer_name(tensor.name);
+    if (layer && layer->layer < profile.n_layers) {
+      add(profile.layer_weights[layer->layer], size);
     } else if (tensor.name == "token_embd.weight") {
       profile.token_embedding_bytes = size;
     } else if (tensor.name == "output.weight") {
