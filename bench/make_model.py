@@ -2,9 +2,9 @@
 """Writes a GGUF of random Q4_0 weights (llama architecture) with the vocabulary of another model: weights for speed
 benchmarks, where only their number and type matter.
 
-    bench/make_model.py VOCABULARY.gguf OUTPUT.gguf [--layers 24] [--embd 1024] [--ff 2816]
+    bench/make_model.py VOCABULARY.gguf OUTPUT.gguf [--layers 24] [--embd 1024] [--ff 2816] [--hole]
 
-The default has 0.32 billion weights. The same arguments give the same bytes.
+The default has 0.32 billion weights. The same arguments give the same bytes. --hole: the header alone, and a hole where the weights would be.
 """
 import argparse
 import os
@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--embd", type=int, default=1024)
     parser.add_argument("--ff", type=int, default=2816)
     parser.add_argument("--context", type=int, default=16384)
+    parser.add_argument("--hole", action="store_true")
     options = parser.parse_args()
     embd, ff, head = options.embd, options.ff, 64
     heads, kv = embd // head, max(1, embd // head // 4)
@@ -116,7 +117,9 @@ def main():
     header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys) + b"".join(infos)
     with open(options.output + ".part", "wb") as file:
         file.write(header + bytes(-len(header) % ALIGNMENT))
-        for name, shape, kind in tensors:
+        if options.hole:
+            file.truncate(file.tell() + offset)
+        for name, shape, kind in [] if options.hole else tensors:
             data = tensor_bytes(kind, shape[0] * (shape[1] if len(shape) > 1 else 1), shape[0] ** -0.5, source)
             file.write(data + bytes(-len(data) % ALIGNMENT))
     os.replace(options.output + ".part", options.output)
