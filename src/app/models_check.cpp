@@ -16,8 +16,8 @@ CompatibilityService make_service(const Workspace& workspace, const DeviceRegist
                                   const PlacementOptions& placement) {
   return CompatibilityService(
       {.find = [&workspace](std::string_view name) -> Result<CheckedModel> {
-         GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.locate(name));
-         return CheckedModel{source.name, source.path, source.digest};
+         GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.locate_to_run(name));
+         return CheckedModel{source.name, source.path, source.digest, source.adapter};
        },
        .devices = [&registry, &placement] { return candidates(registry, placement); },
        .ledger = &process_wide_ledger(),

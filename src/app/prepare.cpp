@@ -100,9 +100,13 @@ Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceReg
     wait_for_pause(governor, model);
     return show(done, total);
   };
-  GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find(model, report));
+  GOGRID_ASSIGN_OR_RETURN(prepared.source, workspace.find_to_run(model, report));
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
+  if (prepared.source.adapter) {
+    GOGRID_RETURN_IF_ERROR(
+        add_adapter(prepared.profile, file, prepared.source.adapter->path));
+  }
   prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);
   prepared.question.smaller =
@@ -169,6 +173,7 @@ TextEngineOptions engine_options(const Workspace& workspace, const PreparedModel
   options.model = prepared.source.name;
   options.path = prepared.source.path;
   options.digest = prepared.source.digest;
+  options.adapter = prepared.source.adapter;
   options.plan = prepared.plan;
   options.devices = prepared.devices;
   options.slice_folder = workspace.slices();

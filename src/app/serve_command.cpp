@@ -17,6 +17,8 @@
 #include "device/gpu_sources.h"
 #include "device/telemetry.h"
 #include "http/http_server.h"
+#include "model/gguf_file.h"
+#include "model/lora_adapter.h"
 #include "model/model_library.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
@@ -161,7 +163,8 @@ struct Server {
   Result<CheckedModel> find_checked(std::string_view name) const {
     const auto served = sources.find(name);
     if (served != sources.end()) {
-      return CheckedModel{served->first, served->second.path, served->second.digest};
+      const ModelSource& source = served->second;
+      return CheckedModel{served->first, source.path, source.digest, source.adapter};
     }
     GOGRID_ASSIGN_OR_RETURN(const ModelLibrary library, workspace.library());
     GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, library.find(name));
@@ -212,7 +215,6 @@ Result<std::unique_ptr<TextEngine>> load_model(Server& server, PreparedModel& pr
 
 Status add_model(Server& server, PreparedModel prepared, ModelKeeping keeping) {
   const std::string name = prepared.source.name;
-  server.sources.emplace(name, prepared.source);
   // One load at a time uses it.
   const auto shared = std::make_shared<PreparedModel>(std::move(prepared));
   const auto loader = [shared, &server](const LoadProgress& progress, std::stop_token stop) {
@@ -246,7 +248,10 @@ Result<std::vector<ServedModel>> models_of(const Config& config, const Workspace
   if (keeping.library) {
     GOGRID_ASSIGN_OR_RETURN(const ModelLibrary library, workspace.library());
     for (const ModelEntry& entry : library.list()) {
-      if (!std::ranges::contains(config.models, entry.name)) add(entry.name, false);
+      if (std::ranges::contains(config.models, entry.name)) continue;
+      // An adapter is served over a model, when both are named.
+      const auto file = GgufFile::open(entry.path);
+      if (!file || !is_adapter(*file)) add(entry.name, false);
     }
   }
   if (models.empty()) {
@@ -289,9 +294,23 @@ Status check_alias(const std::string& name) {
       "alias");
 }
 
-Status add_aliases(Server& server, const std::vector<ModelAlias>& aliases) {
+// Before anything is loaded.
+Status check_aliases(const Server& server, const std::vector<ModelAlias>& aliases) {
+  std::vector<std::string> names;
+  for (const auto& [name, source] : server.sources) names.push_back(name);
   for (const ModelAlias& alias : aliases) {
     GOGRID_RETURN_IF_ERROR(check_alias(alias.name));
+    if (std::ranges::contains(names, alias.model)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                "--alias " + alias.name + "=" + alias.model + ": no such model is served" +
+                    suggestion(alias.model, names),
+                "alias");
+  }
+  return {};
+}
+
+Status add_aliases(Server& server, const std::vector<ModelAlias>& aliases) {
+  for (const ModelAlias& alias : aliases) {
     if (auto added = server.engines.add_alias(alias.name, alias.model); !added) {
       return fail(ErrorCode::kInvalidArgument,
                   "--alias " + alias.name + "=" + alias.model + ": " + added.error().message,
@@ -318,6 +337,9 @@ Status add_models(Server& server, const Config& config) {
       complain(served.model + " is left out: " + prepared.error().message);
     }
   }
+  for (const auto& [prepared, keeping] : all)
+    server.sources.emplace(prepared.source.name, prepared.source);
+  GOGRID_RETURN_IF_ERROR(check_aliases(server, config.keeping.aliases));
   for (auto& [prepared, keeping] : all) {
     GOGRID_RETURN_IF_ERROR(add_model(server, std::move(prepared), keeping));
   }

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cctype>
+#include <format>
 #include <optional>
 #include <system_error>
 #include <vector>
@@ -101,6 +102,29 @@ Result<ModelSource> Workspace::locate(std::string_view model) const {
     digests.push_back(*std::move(digest));
   }
   return ModelSource{name_from_file(file), file, joined_digest(digests)};
+}
+
+Result<ModelSource> Workspace::find_to_run(std::string_view model, const Progress& progress) const {
+  GOGRID_ASSIGN_OR_RETURN(const ModelArgument argument, parse_model_argument(model));
+  GOGRID_ASSIGN_OR_RETURN(ModelSource source, find(argument.base, progress));
+  GOGRID_RETURN_IF_ERROR(add_adapter(source, argument));
+  return source;
+}
+
+Result<ModelSource> Workspace::locate_to_run(std::string_view model) const {
+  GOGRID_ASSIGN_OR_RETURN(const ModelArgument argument, parse_model_argument(model));
+  GOGRID_ASSIGN_OR_RETURN(ModelSource source, locate(argument.base));
+  GOGRID_RETURN_IF_ERROR(add_adapter(source, argument));
+  return source;
+}
+
+Status Workspace::add_adapter(ModelSource& base, const ModelArgument& argument) const {
+  if (argument.adapter.empty()) return {};
+  GOGRID_ASSIGN_OR_RETURN(const ModelSource adapter, locate(argument.adapter));
+  base.adapter = {adapter.path, argument.scale};
+  base.name += "+" + adapter.name;
+  if (argument.scale != 1.0F) base.name += std::format("@{}", argument.scale);
+  return {};
 }
 
 // Where the digest of this very file is kept.

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "app/model_argument.h"
 #include "base/result.h"
 #include "base/sha256.h"
+#include "model/lora_adapter.h"
 #include "model/model_library.h"
 
 namespace gogrid {
@@ -18,6 +21,7 @@ struct ModelSource {
   std::filesystem::path path;
   // SHA-256 of the file, or of the digests of its parts; empty where nobody has read all of it yet.
   std::string digest;
+  std::optional<AdapterSource> adapter = {};  // over it; no part of the digest
 };
 
 // Whether a MODEL argument is a path: anything with a '/' or ending in .gguf.
@@ -41,9 +45,14 @@ class Workspace {
   Result<ModelSource> find(std::string_view model, const Progress& progress = {}) const;
   // The same without reading the file: its digest is empty unless it is remembered.
   Result<ModelSource> locate(std::string_view model) const;
+  // The same for what is to run, which may name an adapter too (parse_model_argument()): each a
+  // library name or a path. Its name is that of both, "base+adapter".
+  Result<ModelSource> find_to_run(std::string_view model, const Progress& progress = {}) const;
+  Result<ModelSource> locate_to_run(std::string_view model) const;
 
  private:
   explicit Workspace(std::filesystem::path root) : root_(std::move(root)) {}
+  Status add_adapter(ModelSource& base, const ModelArgument& argument) const;
   Result<std::filesystem::path> memory_of(const std::filesystem::path& file) const;
   Result<std::string> digest_of(const std::filesystem::path& file, const Progress& progress) const;
 

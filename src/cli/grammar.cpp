@@ -12,6 +12,8 @@ namespace gogrid {
 namespace {
 
 constexpr const char* kModelHelp = "A model of the library, or a GGUF file";
+constexpr const char* kRunnableHelp =
+    "A model of the library, or a GGUF file; BASE+ADAPTER: with a LoRA adapter over it";
 
 // The option may be given again and again, one value each time.
 void repeatable(CLI::Option* option) {
@@ -140,7 +142,7 @@ void add_serve(CLI::App& root, Parsed& parsed) {
   auto* app = root.add_subcommand("serve", "Serve models over the OpenAI API");
   app->footer(help_text::kServe);
   repeatable(app->add_option("--model", parsed.serve.models,
-                             std::string(kModelHelp) + ", to be served; repeatable")
+                             std::string(kRunnableHelp) + ", to be served; repeatable")
                  ->type_name("MODEL"));
   app->add_option("--listen", parsed.serve.listen,
                   "Where to listen (default 127.0.0.1:8080; port 0: any free one)")
@@ -154,7 +156,7 @@ void add_serve(CLI::App& root, Parsed& parsed) {
 void add_run(CLI::App& root, Parsed& parsed) {
   auto* app = root.add_subcommand("run", "Answer one prompt and end");
   app->footer(help_text::kRun);
-  app->add_option("MODEL", parsed.run.model, kModelHelp)->required();
+  app->add_option("MODEL", parsed.run.model, kRunnableHelp)->required();
   auto* text = app->add_option("-p,--prompt", parsed.run.prompt, "The prompt")->type_name("TEXT");
   app->add_option("-f,--file", parsed.run.prompt_file,
                   "Read the prompt from FILE (-: standard input)")
@@ -174,7 +176,7 @@ void add_run(CLI::App& root, Parsed& parsed) {
 void add_plan(CLI::App& root, Parsed& parsed) {
   auto* plan = root.add_subcommand("plan", "Say where a model would run, how fast, and why");
   plan->footer(help_text::kPlan);
-  plan->add_option("MODEL", parsed.plan.model, kModelHelp)->required();
+  plan->add_option("MODEL", parsed.plan.model, kRunnableHelp)->required();
   add_json(*plan, parsed.common);
   add_placement(*plan, parsed);
   add_common(*plan, parsed.common);
@@ -183,7 +185,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
 void add_bench(CLI::App& root, Parsed& parsed) {
   auto* bench = root.add_subcommand("bench", "Measure a model's speed here, beside the prediction");
   bench->footer(help_text::kBench);
-  bench->add_option("MODEL", parsed.bench.model, kModelHelp)->required();
+  bench->add_option("MODEL", parsed.bench.model, kRunnableHelp)->required();
   bench
       ->add_option("--prompt-tokens", parsed.bench.prompt_tokens,
                    "Tokens of the prompt whose prefill is measured (default 128)")
@@ -321,7 +323,7 @@ void add_models(CLI::App& root, Parsed& parsed) {
   show->footer(help_text::kShow);
   auto* check = add("check", "Say whether and how a model fits the devices here",
                     ModelsCommand::Action::kCheck);
-  check->add_option("MODEL", parsed.models.name, kModelHelp)->required();
+  check->add_option("MODEL", parsed.models.name, kRunnableHelp)->required();
   check->option_defaults()->group("Placement");
   add_devices(*check, parsed);
   add_quantize_stages(*check, parsed);

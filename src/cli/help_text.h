@@ -34,6 +34,7 @@ EXAMPLES
   gogrid serve --model smollm2-135m
   gogrid serve --library --keep-alive 10m
   gogrid serve --model big --model small --pin small --alias gpt-4o-mini=small
+  gogrid serve --model small --model small+polite --alias polite=small+polite
   gogrid serve --model big.gguf --device cpu-a:cores=0 --device vulkan0 \
       --split 0:15@cpu-a,15:30@vulkan0
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \
@@ -45,7 +46,8 @@ BEHAVIOUR
 
 EXAMPLES
   gogrid run smollm2-135m -p "What is a lease?" --temperature 0
-  gogrid run model.gguf --raw -f story.txt -n 100 --seed 7)";
+  gogrid run model.gguf --raw -f story.txt -n 100 --seed 7
+  gogrid run model.gguf+adapter.gguf@0.5 -p "What is a lease?")";
 inline constexpr const char* kPlan = R"(
 BEHAVIOUR
   Measures each device once for this model (a second or two each; kept in the data folder), then

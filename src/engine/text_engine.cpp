@@ -110,6 +110,27 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
   return specs;
 }
 
+// The adapter's part of each stage.
+Status add_adapters(const TextEngineOptions& options, const GgufFile& base,
+                    const ModelProfile& profile, std::vector<StageSpec>& specs) {
+  if (!options.adapter) return {};
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(options.adapter->path));
+  GOGRID_RETURN_IF_ERROR(read_adapter(file, base, profile));  // it may have changed since planning
+  for (StageSpec& spec : specs) {
+    const float scale = options.adapter->scale;
+    if (spec.is_whole()) {
+      spec.adapter = {.path = options.adapter->path, .scale = scale};
+      continue;
+    }
+    GOGRID_ASSIGN_OR_RETURN(auto part, write_adapter_slice(file, spec.layers, spec.is_last(),
+                                                           options.slice_folder));
+    if (!part) continue;
+    const auto kept = std::make_shared<const AtomicFile>(*std::move(part));
+    spec.adapter = {.path = kept->path(), .scale = scale, .temporary = kept};
+  }
+  return {};
+}
+
 // One for each stage of the plan; none where nobody counts.
 Result<std::vector<HeldMemory>> lease_plan(const TextEngineOptions& options) {
   if (options.ledger == nullptr) return {};
@@ -218,6 +239,7 @@ Result<std::unique_ptr<TextEngine>> TextEngine::load(const TextEngineOptions& op
   GOGRID_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::load(options.path));
   GOGRID_ASSIGN_OR_RETURN(auto specs,
                           make_specs(options, file, profile, tokenizer, progress, stop));
+  GOGRID_RETURN_IF_ERROR(add_adapters(options, file, profile, specs));
   for (std::size_t i = 0; i < leases.size(); ++i) specs[i].leases = leases[i];
   auto chat_template =
       profile.chat_template.empty()

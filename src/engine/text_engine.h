@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "batching/batcher.h"
 #include "device/device.h"
 #include "model/chat_template.h"
+#include "model/lora_adapter.h"
 #include "model/model_profile.h"
 #include "model/tokenizer.h"
 #include "placement/plan.h"
@@ -26,6 +28,7 @@ struct TextEngineOptions {
   std::filesystem::path path;  // GGUF
   std::string
       digest;  // SHA-256 of it, for the slice cache; computed when empty and a slice is needed
+  std::optional<AdapterSource> adapter;  // over it
   Plan plan;
   std::vector<Device> devices;  // that the plan names
   std::filesystem::path slice_folder;

@@ -29,10 +29,12 @@ Bytes weights_of(const ModelProfile& profile, LayerRange layers) {
   Bytes sum = profile.other_bytes;
   for (std::uint32_t i = layers.first; i < layers.last; ++i) {
     sum = plus(sum, profile.layer_weights[i]);
+    if (!profile.adapter_layer_bytes.empty()) sum = plus(sum, profile.adapter_layer_bytes[i]);
   }
   const Bytes rows = std::max<Bytes>(profile.n_vocab, 1);
   const Bytes kept = is_last(profile, layers) ? rows : std::min(rows, kVocabularyStub);
   sum = plus(sum, times(profile.token_embedding_bytes / rows, kept));
+  if (is_last(profile, layers)) sum = plus(sum, profile.adapter_head_bytes);
   return profile.tied_embeddings ? sum : plus(sum, times(profile.head_bytes / rows, kept));
 }
 
@@ -87,9 +89,13 @@ Bytes compute_of(const ModelProfile& profile, const MemoryQuestion& question) {
   const Bytes states = profile.state_bytes.empty() ? 0 : std::ranges::max(profile.state_bytes);
   const Bytes gathered = times(question.parallel, plus(states, profile.scanned_bytes));
 
+  // What an adapter adds, before it is added and once more while its scale is applied.
+  const Bytes added = times(2 * rows, sizeof(float) * Bytes{profile.adapter_width});
+
   // The output buffer starts with a row for each sequence.
   const Bytes output = times(question.parallel, logits);
-  return plus(plus(mask, output), plus(gathered, std::max({feed_forward, attention, head})));
+  return plus(plus(mask, output),
+              plus(plus(gathered, added), std::max({feed_forward, attention, head})));
 }
 
 }  // namespace

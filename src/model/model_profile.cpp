@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "model/architectures.h"
 #include "model/llama_assumptions.h"
+#include "model/lora_adapter.h"
 #include "model/split_file.h"
 
 namespace gogrid {
@@ -108,6 +109,10 @@ Status ProfileReader::read_names() {
                   std::format("the key general.architecture with a printable name of at most {} "
                               "bytes: {}",
                               kMaxArchitecture, excerpt(*name)));
+  }
+  if (is_adapter(file_)) {
+    return refuse(ErrorCode::kUnsupported,
+                  "it is an adapter, and runs over its base model: name it BASE+ADAPTER");
   }
   profile_.architecture = *name;
   architecture_ = find_architecture(*name);

@@ -43,6 +43,11 @@ struct ModelProfile {
   Bytes other_bytes = 0;  // norms, rope factors
   Bytes file_bytes = 0;
 
+  // Of an adapter over it (model/lora_adapter.h).
+  std::vector<Bytes> adapter_layer_bytes;  // per layer; empty: no adapter
+  Bytes adapter_head_bytes = 0;
+  std::uint32_t adapter_width = 0;  // numbers a row, of what it adds to a matrix' result at most
+
   // Cuts fall on these: leading + k * period. Empty when it runs as one stage only; `one_stage_why`
   // then says why.
   std::vector<std::uint32_t> allowed_cuts;

@@ -62,6 +62,9 @@ Result<CompatibilityReport> CompatibilityService::check(std::string_view model,
     return report;
   }
   if (!read) return std::unexpected(std::move(read).error());
+  if (found.adapter) {
+    GOGRID_RETURN_IF_ERROR(add_adapter(read->profile, read->file, found.adapter->path));
+  }
   CompatibilityQuestion question{.disk = disk_for(sources_.slices, sources_.slice_capacity)};
   const auto& usual = sources_.usual;
   question.plan =

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "device/device.h"
+#include "model/lora_adapter.h"
 #include "placement/compatibility.h"
 #include "resource/memory_ledger.h"
 
@@ -22,6 +23,7 @@ struct CheckedModel {
   std::string name;
   std::filesystem::path path;
   std::string digest;
+  std::optional<AdapterSource> adapter = {};  // over it
 };
 
 // What is asked of it; empty: what it would be loaded with here.

@@ -47,7 +47,7 @@ StageMemory measured_memory(std::span<const std::string> log_lines, std::string_
   for (const std::string& line : log_lines) {
     const auto found = parse(line);
     if (!found || !found->buffer.starts_with(device) || found->buffer.ends_with("_Host")) continue;
-    if (found->kind == "model") {
+    if (found->kind == "model" || found->kind == "LoRA") {
       memory.weights += found->bytes;
     } else if (found->kind == "KV" || found->kind == "RS") {
       memory.kv += found->bytes;

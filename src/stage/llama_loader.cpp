@@ -131,6 +131,25 @@ llama_context_params context_params(const StageSpec& spec, Callbacks& callbacks)
   return params;
 }
 
+// Before the context is made, which has room for the adapter's part of the graph then. It belongs to
+// the model.
+Result<llama_adapter_lora*> load_adapter(const StageSpec& spec, llama_model* model,
+                                         const BackendLogCapture& said) {
+  if (!spec.adapter) return nullptr;
+  llama_adapter_lora* adapter = llama_adapter_lora_init(model, spec.adapter->path.c_str());
+  if (adapter != nullptr) return adapter;
+  return fail(speaks_of_memory(said.last_error()) ? ErrorCode::kExhausted : ErrorCode::kCorrupt,
+              std::format("{}: an adapter libllama loads: {}: {}", name_of_stage(spec),
+                          spec.adapter->path.string(), said.last_error()));
+}
+
+Status apply_adapter(const StageSpec& spec, llama_context* context, llama_adapter_lora* adapter) {
+  if (adapter == nullptr) return {};
+  float scale = spec.adapter->scale;
+  if (llama_set_adapters_lora(context, &adapter, 1, &scale) == 0) return {};
+  return fail(ErrorCode::kInternal, name_of_stage(spec) + ": an adapter that can be applied");
+}
+
 // A hybrid's graph asks for both of its memories, and ends the process where a file has layers of
 // one kind only.
 Status check_memories(const StageSpec& spec, const llama_model* model,
@@ -203,6 +222,7 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
   BackendLogCapture said;
   GOGRID_ASSIGN_OR_RETURN(ModelHandle model, load_model(spec, {progress, stop}, said));
   GOGRID_RETURN_IF_ERROR(check_model(spec, model.get()));
+  GOGRID_ASSIGN_OR_RETURN(llama_adapter_lora * adapter, load_adapter(spec, model.get(), said));
   auto callbacks = std::make_unique<Callbacks>();
   if (!spec.is_last()) callbacks->tap.emplace(spec.layers.size() - 1);
   if (spec.activations != nullptr) callbacks->products.emplace(*spec.activations);
@@ -212,6 +232,7 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
                 std::format("{}: KV cache and compute buffers for {} sequences of {} tokens: {}",
                             name_of_stage(spec), spec.parallel, spec.context, said.last_error()));
   }
+  GOGRID_RETURN_IF_ERROR(apply_adapter(spec, context.get(), adapter));
   GOGRID_RETURN_IF_ERROR(check_memories(spec, model.get(), said.lines()));
   const StageMemory memory = measured_memory(said.lines(), backend_device(spec));
   return LoadedSlice{std::move(model), std::move(callbacks), std::move(context), memory};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "device/device.h"
@@ -87,6 +88,14 @@ struct StageOutput {
   std::vector<RowFault> faults;
 };
 
+// Low-rank changes to a stage's weights (model/lora_adapter.h).
+struct StageAdapter {
+  std::filesystem::path path;  // GGUF; its layers are numbered as those of the stage's file
+  float scale = 1.0F;
+  // Keeps a file that was made for this stage alone.
+  std::shared_ptr<const AtomicFile> temporary = nullptr;
+};
+
 // Loading, sizing and placing one stage.
 struct StageSpec {
   std::string model;  // for messages
@@ -110,6 +119,7 @@ struct StageSpec {
   std::filesystem::path
       embedding_source;           // first stage of several: the whole model, for token_embd rows
   std::vector<Token> end_tokens;  // for SamplingSpec::ban_end_of_text
+  std::optional<StageAdapter> adapter;
   ActivationSink* activations = nullptr;  // whole models only: is shown what goes into each weight
 
   bool is_first() const { return layers.first == 0; }

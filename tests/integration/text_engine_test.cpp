@@ -7,6 +7,7 @@
 #include "device/device_registry.h"
 #include "stage/llama_stage.h"
 #include "support/recording_sink.h"
+#include "support/tiny_adapter.h"
 #include "support/tiny_engine.h"
 
 namespace gogrid {
@@ -73,6 +74,59 @@ TEST(TextEngineThread, TheSameTextComesOutWhereverTheModelIsCut) {
   }
   EXPECT_EQ(answers[1], answers[0]);
   EXPECT_EQ(answers[2], answers[0]);
+}
+
+// Of the tokens of a prompt, greedily; the adapter of these options over the tiny model.
+std::vector<Token> answer_with(const TextEngineOptions& options) {
+  const auto engine = load(options);
+  if (engine == nullptr) return {};
+  return answer(*engine, request({5, 6, 7, 8}, 40));
+}
+
+TEST(TextEngineThread, AnAdapterChangesTheTextAndTheSameWayWhereverTheModelIsCut) {
+  const TinyEngine tiny;
+  const testing::TemporaryFolder folder;
+  const auto path = testing::TinyAdapter().change_all().write(folder / "adapter.gguf");
+  const auto with = [&](const std::vector<std::uint32_t>& cuts, float scale) {
+    TextEngineOptions options = tiny.options(cuts);
+    options.adapter = {path, scale};
+    return options;
+  };
+  const auto plain = answer_with(tiny.options());
+  const auto whole = answer_with(with({}, 1.0F));
+  EXPECT_EQ(whole.size(), 40U);
+  EXPECT_NE(whole, plain);
+  EXPECT_EQ(answer_with(with({2}, 1.0F)), whole);
+  EXPECT_EQ(answer_with(with({1, 3}, 1.0F)), whole);
+  EXPECT_EQ(answer_with(with({}, 1e-6F)), plain);
+  EXPECT_NE(answer_with(with({}, 0.3F)), whole);
+  // Parts of the adapter are gone with the stages.
+  for (const auto& entry : std::filesystem::directory_iterator(tiny.slices()))
+    EXPECT_FALSE(entry.path().filename().string().contains("adapter")) << entry.path();
+}
+
+TEST(TextEngineThread, AnAdapterOfSomeLayersChangesTheStageThatHasThem) {
+  const TinyEngine tiny;
+  const testing::TemporaryFolder folder;
+  testing::TinyAdapter adapter;
+  adapter.change("blk.3.ffn_up.weight", 128, 256);
+  TextEngineOptions options = tiny.options();
+  options.adapter = {adapter.write(folder / "adapter.gguf"), 1.0F};
+  const auto whole = answer_with(options);
+  EXPECT_NE(whole, answer_with(tiny.options()));
+  TextEngineOptions cut = tiny.options({2});
+  cut.adapter = options.adapter;
+  EXPECT_EQ(answer_with(cut), whole);
+}
+
+TEST(TextEngineThread, AnAdapterThatIsNotForTheModelIsRefusedBeforeAnythingIsLoaded) {
+  const TinyEngine tiny;
+  const testing::TemporaryFolder folder;
+  TextEngineOptions options = tiny.options();
+  options.adapter = {testing::TinyAdapter("qwen2").change_all().write(folder / "a.gguf"), 1.0F};
+  const auto engine = TinyEngine::load(options, factory(), kClock);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(engine.error().code, ErrorCode::kInvalidArgument);
 }
 
 TEST(TextEngineThread, SixteenStreamsGetEachTheTextItGetsAlone) {
