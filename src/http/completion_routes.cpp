@@ -281,6 +281,11 @@ void CompletionRoutes::refuse_newcomers() {
   turnstile_->close();
 }
 
+void CompletionRoutes::close() {
+  refuse_newcomers();
+  turnstile_->stop();
+}
+
 bool CompletionRoutes::drain(TimePoint deadline) {
   refuse_newcomers();
   constexpr auto kLook = std::chrono::milliseconds(5);

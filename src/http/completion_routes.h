@@ -35,6 +35,8 @@ class CompletionRoutes {
   void refuse_newcomers();
   // The same, then waits for the running ones, until `deadline`. True when none is left.
   bool drain(TimePoint deadline);
+  // Refuses whatever comes; after it the services may end.
+  void close();
 
  private:
   struct Job;

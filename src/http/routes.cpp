@@ -59,13 +59,21 @@ std::string asker(const Exchange& exchange) {
   return exchange.request()->peerAddr().toIpPort() + " request " + exchange.request_id();
 }
 
+// A name in a path, whose '+' the framework made a space as if it were of a form. No name of a model
+// has spaces.
+std::string model_name_in(std::string_view path) {
+  std::string name(path);
+  std::ranges::replace(name, ' ', '+');
+  return name;
+}
+
 // The name in a path of kCheckPath's form.
 std::optional<std::string> checked_model(std::string_view path) {
   if (!path.starts_with(kCheckPrefix) || !path.ends_with(kCheckEnd)) return std::nullopt;
   if (path.size() <= kCheckPrefix.size() + kCheckEnd.size()) return std::nullopt;
   path.remove_prefix(kCheckPrefix.size());
   path.remove_suffix(kCheckEnd.size());
-  return std::string(path);
+  return model_name_in(path);
 }
 
 Result<CheckOptions> check_question(const drogon::HttpRequestPtr& request) {
@@ -185,7 +193,7 @@ void Routes::models(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Routes::model(const std::shared_ptr<Exchange>& exchange) {
-  const std::string name = exchange->request()->path().substr(kModelPrefix.size());
+  const std::string name = model_name_in(exchange->request()->path().substr(kModelPrefix.size()));
   std::vector<std::string> names;
   for (const ModelStatus& model : services_.engines->list()) {
     if (model.name == name || std::ranges::contains(model.aliases, name))

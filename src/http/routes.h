@@ -30,7 +30,10 @@ class Routes {
   void refuse_newcomers() { completions_.refuse_newcomers(); }
   bool drain(TimePoint deadline) { return completions_.drain(deadline); }
   // After it the services may end: whatever is asked from now on is refused.
-  void close() { gate_.close(); }
+  void close() {
+    gate_.close();
+    completions_.close();
+  }
 
  private:
   struct Route;

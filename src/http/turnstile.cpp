@@ -10,12 +10,9 @@
 
 namespace gogrid {
 
-Turnstile::Turnstile(RateGate& gate) : gate_(gate), thread_([this] { run(); }) {}
+Turnstile::Turnstile(RateGate& gate) : gate_(&gate), thread_([this] { run(); }) {}
 
-Turnstile::~Turnstile() {
-  close();
-  thread_.join();
-}
+Turnstile::~Turnstile() { stop(); }
 
 Turnstile::Place Turnstile::arrive(bool holds_up) {
   MutexLock lock(mu_);
@@ -44,7 +41,8 @@ Turnstile::Answer Turnstile::ask(Place place, TimePoint deadline, std::stop_toke
   {
     MutexLock lock(mu_);
     stop_preparing(number, now);
-    auto turn = gate_.ask(now, rate_, deadline);
+    auto turn = gate_ != nullptr ? gate_->ask(now, rate_, deadline)
+                                 : std::unexpected(RateGate::Refusal::kClosed);
     if (!turn) {
       refusal = turn.error();
     } else {
@@ -172,14 +170,21 @@ void Turnstile::run() {
 }
 
 void Turnstile::close() {
-  gate_.close();
   MutexLock lock(mu_);
+  if (gate_ != nullptr) gate_->close();
   closed_ = true;
   for (auto& [number, waiter] : std::exchange(waiters_, {})) {
     refused_.emplace_back(std::move(waiter), RateGate::Refusal::kClosed);
   }
   turns_.clear();
   changed_.notify_one();
+}
+
+void Turnstile::stop() {
+  close();
+  if (thread_.joinable()) thread_.join();
+  MutexLock lock(mu_);
+  gate_ = nullptr;
 }
 
 }  // namespace gogrid

@@ -25,7 +25,7 @@ namespace gogrid {
 //
 // Who has asked ends in one way: its turn comes and `go` is called; whoever wanted it has gone, and
 // nothing is called any more; or `refuse` is. Thread-safe. The gate, whose clock is the steady one,
-// must outlive it, and the turnstile its places.
+// must live until stop() has returned, and the turnstile must outlive its places.
 class Turnstile {
  public:
   explicit Turnstile(RateGate& gate);
@@ -73,6 +73,8 @@ class Turnstile {
 
   // Refuses all who wait, and all who come later; closes the gate. May be called again.
   void close() EXCLUDES(mu_);
+  // The same, and waits for the last call: none comes after it, and the gate may end. By one thread.
+  void stop() EXCLUDES(mu_);
 
  private:
   struct Waiter {
@@ -106,8 +108,8 @@ class Turnstile {
   void stop_preparing(std::uint64_t number, TimePoint now) REQUIRES(mu_);
   void leave(std::uint64_t number) EXCLUDES(mu_);
 
-  RateGate& gate_;
   Mutex mu_;
+  RateGate* gate_ GUARDED_BY(mu_);  // null once it has stopped
   CondVar changed_;
   Rate rate_ GUARDED_BY(mu_);
   std::uint64_t came_ GUARDED_BY(mu_) = 0;

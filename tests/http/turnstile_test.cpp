@@ -214,6 +214,27 @@ TEST_F(TurnstileTest, RefusesAllWhoWaitAndAllWhoComeOnceItIsClosed) {
   EXPECT_EQ(went_, 1);
 }
 
+// The framework keeps what it calls until the process ends.
+TEST(StoppedTurnstile, OutlivesItsGate) {
+  auto gate = std::make_unique<RateGate>(100);
+  Turnstile turnstile(*gate);
+  turnstile.set_rate({.interval = 1h});
+  std::stop_source gone;
+  int refused = 0;
+  const auto ask = [&] {
+    return turnstile.ask(turnstile.arrive(true), SteadyClock().now() + 10h, gone.get_token(),
+                         {.go = [](bool) {}, .refuse = [&](auto) { ++refused; }});
+  };
+  EXPECT_EQ(ask(), Turnstile::Answer::kWent);
+  EXPECT_EQ(ask(), Turnstile::Answer::kWaits);
+  turnstile.stop();
+  EXPECT_EQ(refused, 1);
+  gate.reset();
+  gone.request_stop();
+  EXPECT_EQ(ask(), Turnstile::Answer::kRefused);
+  turnstile.close();
+}
+
 // Comers, leavers, changes and a close at random: each ends in one way, and the gate knows.
 TEST_F(TurnstileTest, EachEndsInOneWay) {
   turnstile_.set_rate({.interval = 2us});

@@ -96,6 +96,8 @@ class Lora(unittest.TestCase):
             for name in (self.name_of(both), self.name_of(both).replace("+", "%2B")):
                 with urllib.request.urlopen(f"{server.url}/admin/v1/models/{name}/compatibility") as answer:
                     self.assertTrue(json.load(answer)["runs"])
+                with urllib.request.urlopen(f"{server.url}/v1/models/{name}") as answer:
+                    self.assertEqual(json.load(answer)["id"], self.name_of(both))
 
     def test_check_counts_its_bytes_and_a_wrong_base_is_refused_by_name(self):
         bytes_of = {}
