@@ -2,8 +2,12 @@
 
 #include <cstdio>
 #include <format>
+#include <optional>
 
+#include "app/config.h"
+#include "app/policies.h"
 #include "app/prepare.h"
+#include "app/remote_source.h"
 #include "http/compatibility_json.h"
 #include "resource/memory_caps.h"
 #include "resource/policy_store.h"
@@ -12,11 +16,11 @@
 namespace gogrid {
 namespace {
 
-CompatibilityService make_service(const Workspace& workspace, const DeviceRegistry& registry,
+CompatibilityService make_service(const ModelSource& source, const Workspace& workspace,
+                                  const DeviceRegistry& registry,
                                   const PlacementOptions& placement) {
   return CompatibilityService(
-      {.find = [&workspace](std::string_view name) -> Result<CheckedModel> {
-         GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.locate_to_run(name));
+      {.find = [&source](std::string_view) -> Result<CheckedModel> {
          return CheckedModel{source.name, source.path, source.digest, source.adapter};
        },
        .devices = [&registry, &placement] { return candidates(registry, placement); },
@@ -78,8 +82,17 @@ Status check_model(const Workspace& workspace, const ModelsCommand& command, boo
                           DeviceRegistry::detect(command.placement.devices, clock));
   GOGRID_RETURN_IF_ERROR(check_forced_devices(quantization_of(command.placement),
                                               candidates(registry, command.placement)));
-  GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry));
-  const CompatibilityService service = make_service(workspace, registry, command.placement);
+  GOGRID_ASSIGN_OR_RETURN(const Config config, config_of(command.policy));
+  GOGRID_ASSIGN_OR_RETURN(const auto policies, open_policies(config, workspace));
+  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  std::optional<RemoteModel> remote;
+  if (names_remote(command.name)) {
+    GOGRID_ASSIGN_OR_RETURN(remote, look_at_remote(workspace, command.pull, command.name));
+  }
+  GOGRID_ASSIGN_OR_RETURN(const ModelSource source,
+                          remote ? remote->source : workspace.locate_to_run(command.name));
+  const CompatibilityService service =
+      make_service(source, workspace, registry, command.placement);
   GOGRID_ASSIGN_OR_RETURN(const CompatibilityReport report, service.check(command.name, {}));
   if (json) {
     std::printf("%s\n", compatibility_json(report).c_str());

@@ -10,6 +10,7 @@
 
 #include "app/json_output.h"
 #include "app/loss_json.h"
+#include "app/remote_source.h"
 #include "engine/stage_loss_cache.h"
 #include "model/gguf_file.h"
 #include "model/model_description.h"
@@ -25,9 +26,21 @@ struct ShownModel {
   ModelSource source;
   std::optional<ModelEntry> entry;  // of the library
   GgufFile file;
+  std::optional<AtomicFile> header = {};  // of one that is not here
 };
 
-Result<ShownModel> open_model(const Workspace& workspace, const std::string& name) {
+Result<ShownModel> open_remote(const Workspace& workspace, const ModelsCommand& command,
+                               const std::string& name) {
+  GOGRID_ASSIGN_OR_RETURN(RemoteModel remote, look_at_remote(workspace, command.pull, name));
+  GOGRID_ASSIGN_OR_RETURN(GgufFile file, GgufFile::open(remote.source.path));
+  remote.source.path = name;
+  return ShownModel{std::move(remote.source), std::nullopt, std::move(file),
+                    std::move(remote.header)};
+}
+
+Result<ShownModel> open_model(const Workspace& workspace, const ModelsCommand& command,
+                              const std::string& name) {
+  if (names_remote(name)) return open_remote(workspace, command, name);
   GOGRID_ASSIGN_OR_RETURN(ModelSource source, workspace.locate(name));
   GOGRID_ASSIGN_OR_RETURN(GgufFile file, GgufFile::open(source.path));
   ShownModel model{std::move(source), std::nullopt, std::move(file)};
@@ -265,8 +278,8 @@ void print_differences(const char* what, const std::vector<Difference>& differen
 }
 
 Status show_difference(const Workspace& workspace, const ModelsCommand& command, bool json) {
-  GOGRID_ASSIGN_OR_RETURN(const ShownModel left, open_model(workspace, command.name));
-  GOGRID_ASSIGN_OR_RETURN(const ShownModel right, open_model(workspace, command.diff));
+  GOGRID_ASSIGN_OR_RETURN(const ShownModel left, open_model(workspace, command, command.name));
+  GOGRID_ASSIGN_OR_RETURN(const ShownModel right, open_model(workspace, command, command.diff));
   const ModelDifference difference = compare_models(left.file, right.file);
   if (json) {
     print_json({{"left", left.source.name},
@@ -306,7 +319,7 @@ Json json_of(const ModelEntry& entry, const Workspace& workspace) {
 
 Status show_model(const Workspace& workspace, const ModelsCommand& command, bool json) {
   if (!command.diff.empty()) return show_difference(workspace, command, json);
-  GOGRID_ASSIGN_OR_RETURN(const ShownModel model, open_model(workspace, command.name));
+  GOGRID_ASSIGN_OR_RETURN(const ShownModel model, open_model(workspace, command, command.name));
   const ModelDescription description = describe_model(model.file);
   if (json) {
     print_json(json_of(model, description, workspace, command.tensors));

@@ -36,6 +36,8 @@ class Workspace {
 
   std::filesystem::path slices() const { return root_ / "slices"; }
   std::filesystem::path measurements() const { return root_ / "measurements"; }
+  // For files that go with the process.
+  std::filesystem::path scratch() const { return root_; }
   std::filesystem::path policy_file() const { return root_ / "policy.json"; }
   Result<ModelLibrary> library() const { return ModelLibrary::open(root_ / "models"); }
 

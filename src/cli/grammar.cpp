@@ -12,6 +12,8 @@ namespace gogrid {
 namespace {
 
 constexpr const char* kModelHelp = "A model of the library, or a GGUF file";
+constexpr const char* kHeaderHelp =
+    "A model of the library, a GGUF file, or what `models pull` takes (hf:..., ollama:..., https://...)";
 constexpr const char* kRunnableHelp =
     "A model of the library, or a GGUF file; BASE+ADAPTER: with a LoRA adapter over it";
 
@@ -219,6 +221,23 @@ void add_doctor(CLI::App& root, Parsed& parsed) {
   add_common(*doctor, parsed.common);
 }
 
+// Where sources are, and who asks there.
+void add_endpoints(CLI::App& app, PullChoices& pull) {
+  app.add_option("--token-file", pull.token_file,
+                 "A file with the token for what is not public; it goes to the source's own host "
+                 "only (default for hf: $GOGRID_HF_TOKEN_FILE)")
+      ->type_name("FILE");
+  app.add_option("--hf-endpoint", pull.hf_endpoint,
+                 "The hub of hf: (default: $GOGRID_HF_ENDPOINT, else https://huggingface.co)")
+      ->type_name("URL");
+  app.add_option("--ollama-endpoint", pull.ollama_endpoint,
+                 "The registry of ollama: (default: $GOGRID_OLLAMA_ENDPOINT, else "
+                 "https://registry.ollama.ai)")
+      ->type_name("URL");
+  app.add_flag("--allow-http", pull.allow_http,
+               "Take http:// from other machines, too: anybody on the way can read and change it");
+}
+
 void add_pull_options(CLI::App& app, Parsed& parsed) {
   PullChoices& pull = parsed.models.pull;
   app.footer(help_text::kPull);
@@ -238,19 +257,7 @@ void add_pull_options(CLI::App& app, Parsed& parsed) {
                  "Parts of the file that are fetched at once (1..16; default 4)")
       ->type_name("N")
       ->check(whole_number(1, 16));
-  app.add_option("--token-file", pull.token_file,
-                 "A file with the token for what is not public; it goes to the source's own host "
-                 "only (default for hf: $GOGRID_HF_TOKEN_FILE)")
-      ->type_name("FILE");
-  app.add_option("--hf-endpoint", pull.hf_endpoint,
-                 "The hub of hf: (default: $GOGRID_HF_ENDPOINT, else https://huggingface.co)")
-      ->type_name("URL");
-  app.add_option("--ollama-endpoint", pull.ollama_endpoint,
-                 "The registry of ollama: (default: $GOGRID_OLLAMA_ENDPOINT, else "
-                 "https://registry.ollama.ai)")
-      ->type_name("URL");
-  app.add_flag("--allow-http", pull.allow_http,
-               "Take http:// from other machines, too: anybody on the way can read and change it");
+  add_endpoints(app, pull);
   add_policy(app, parsed.policy);
 }
 
@@ -315,19 +322,27 @@ void add_models(CLI::App& root, Parsed& parsed) {
                    parsed);
   add("list", "List the models of the library", ModelsCommand::Action::kList);
   auto* show = add("show", "Say what a model is and what it needs", ModelsCommand::Action::kShow);
-  show->add_option("MODEL", parsed.models.name, kModelHelp)->required();
+  show->add_option("MODEL", parsed.models.name, kHeaderHelp)->required();
   show->add_flag("--tensors", parsed.models.tensors, "List every tensor: type, shape, bytes");
   show->add_option("--diff", parsed.models.diff,
                    "Say what of metadata and tensors differs from this model instead")
       ->type_name("MODEL");
+  show->option_defaults()->group("Models that are not here");
+  add_endpoints(*show, parsed.models.pull);
   show->footer(help_text::kShow);
   auto* check = add("check", "Say whether and how a model fits the devices here",
                     ModelsCommand::Action::kCheck);
-  check->add_option("MODEL", parsed.models.name, kRunnableHelp)->required();
+  check
+      ->add_option("MODEL", parsed.models.name,
+                   std::string(kHeaderHelp) + "; BASE+ADAPTER: with a LoRA adapter over it")
+      ->required();
   check->option_defaults()->group("Placement");
   add_devices(*check, parsed);
   add_quantize_stages(*check, parsed);
   add_size(*check, parsed);
+  check->option_defaults()->group("Models that are not here");
+  add_endpoints(*check, parsed.models.pull);
+  add_policy(*check, parsed.policy);
   check->footer(help_text::kCheck);
   const std::array<std::tuple<const char*, const char*, ModelsCommand::Action>, 2> named{
       {{"verify", "Read every byte again and compare with its digest",

@@ -99,26 +99,29 @@ EXAMPLES
   gogrid models show smollm2-135m)";
 inline constexpr const char* kShow = R"(
 BEHAVIOUR
-  Reads the file's header only: what the model is, how many bits its weights have, what a token of
-  context costs, and where it may be cut between devices; also of files that cannot run here, with
-  the reason. --diff compares two headers, not the data behind them.
+  Reads the file's header only, and fetches no more of a model that is not here: what it is, how
+  many bits its weights have, what a token of context costs, and where it may be cut between
+  devices; also of files that cannot run here, with the reason. --diff compares two headers, not the
+  data behind them.
 
 EXAMPLES
   gogrid models show smollm2-135m
   gogrid models show ./model.gguf --tensors --json
-  gogrid models show mine --diff ./theirs.gguf)";
+  gogrid models show mine --diff ./theirs.gguf
+  gogrid models show hf:owner/repo:Q4_K_M)";
 inline constexpr const char* kCheck = R"(
 BEHAVIOUR
-  Reads the file's header only and measures nothing. For each device, each set of those with most
-  memory, and all of them: whether the model fits under the limits in force, or how many bytes it
-  is short; the largest context and number of sequences that fit; the predicted speed where
-  `gogrid plan` has measured the devices for this model. Where it does not fit as it is: types in
-  which it would, and stages that --quantize-stages allow would make smaller. Ends with status 3
-  when it can never run here.
+  Reads the file's header only, fetches no more of a model that is not here, and measures nothing.
+  For each device, each set of those with most memory, and all of them: whether the model fits under
+  the limits in force, or how many bytes it is short; the largest context and number of sequences
+  that fit; the predicted speed where `gogrid plan` has measured the devices for this model. Where
+  it does not fit as it is: types in which it would, and stages that --quantize-stages allow would
+  make smaller. Ends with status 3 when it can never run here.
 
 EXAMPLES
   gogrid models check smollm2-135m
-  gogrid models check ./big.gguf --device cpu0:memory=8GiB --device vulkan0 --context 32768)";
+  gogrid models check ./big.gguf --device cpu0:memory=8GiB --device vulkan0 --context 32768
+  gogrid models check hf:owner/repo:Q4_K_M --mode conservative)";
 inline constexpr const char* kPull = R"(
 BEHAVIOUR
   Only the one GGUF file is fetched, and nothing of it is run. It is compared with the SHA-256 that

@@ -133,8 +133,8 @@ struct ModelsCommand {
   bool tensors = false;        // show: each of them
   std::string diff;            // show: what differs from this model; empty: none
   PlacementOptions placement;  // check
-  PolicyOptions policy;        // import of a folder, pull, verify
-  PullChoices pull;
+  PolicyOptions policy;        // import of a folder, pull, check, verify
+  PullChoices pull;            // show, check: where, of a model that is not here
   LossCommand loss;
 };
 struct QuantizeCommand {

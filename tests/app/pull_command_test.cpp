@@ -213,6 +213,32 @@ TEST_F(PullCommand, AnotherDigestThanTheHubsIsRefusedBeforeItIsFetched) {
   EXPECT_EQ(downloads_, 0);
 }
 
+TEST_F(PullCommand, AModelIsLookedAtAndCheckedBeforeItIsFetched) {
+  const auto look = [&](const char* action, std::vector<std::string> more = {}) {
+    std::vector<std::string> all{GOGRID_PROGRAM, "models",         action,       "hf:o/r",
+                                 "--json",       "--hf-endpoint", server_.url()};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all, data());
+  };
+  const Outcome shown = look("show");
+  ASSERT_EQ(shown.status, 0) << shown.err;
+  EXPECT_EQ(Json::parse(shown.out)["path"], "hf:o/r");
+  EXPECT_EQ(Json::parse(shown.out)["bytes"], content_.size());
+  EXPECT_EQ(Json::parse(shown.out)["digest"], "sha256:" + digest_);
+  EXPECT_LE(server_.body_bytes(), kMiB + 4 * kKiB);
+  const Outcome checked = look("check", {"--context", "64", "--mode", "aggressive"});
+  ASSERT_EQ(checked.status, 0) << checked.err;
+  EXPECT_TRUE(Json::parse(checked.out)["runs"]);
+  EXPECT_EQ(Json::parse(checked.out)["model"], "tiny");
+  // What the limits of the command line leave.
+  EXPECT_EQ(look("check", {"--limit", "max_device_memory=0.0000001"}).status, 3);
+  tree_status_ = 404;
+  EXPECT_EQ(look("check").status, 2);
+  // Nothing of it stays.
+  for (const auto& entry : std::filesystem::directory_iterator(data()))
+    EXPECT_FALSE(entry.is_regular_file()) << entry.path();
+}
+
 TEST_F(PullCommand, WrongUsageIsStatusTwo) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> wrong{
       {{"models", "pull", "http://192.0.2.1/m.gguf"}, "--allow-http"},

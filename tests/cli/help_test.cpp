@@ -86,6 +86,7 @@ TEST(Help, KeepsTheLinesAndTheIndentationOfExamples) {
             "  gogrid serve --model smollm2-135m\n"
             "  gogrid serve --library --keep-alive 10m\n"
             "  gogrid serve --model big --model small --pin small --alias gpt-4o-mini=small\n"
+            "  gogrid serve --model small --model small+polite --alias polite=small+polite\n"
             "  gogrid serve --model big.gguf --device cpu-a:cores=0 --device vulkan0 \\\n"
             "      --split 0:15@cpu-a,15:30@vulkan0\n"
             "  curl http://127.0.0.1:8080/v1/chat/completions"
