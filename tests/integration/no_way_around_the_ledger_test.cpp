@@ -43,6 +43,7 @@ TEST(NoWayAroundTheLedger, ModelsAreMadeInOnePlace) {
   EXPECT_THAT(who_says("llama_init_from_model("), ElementsAre("stage/llama_loader.cpp"));
   EXPECT_THAT(who_says("llama_model_load_from_"),
               UnorderedElementsAre("stage/llama_loader.cpp", "model/tokenizer.cpp"));
+  EXPECT_THAT(who_says("llama_adapter_lora_init"), ElementsAre("stage/llama_loader.cpp"));
   EXPECT_THAT(who_says("vocab_only = true"), ElementsAre("model/tokenizer.cpp"));
   EXPECT_THAT(who_says("llama_model_init"), ElementsAre());
   EXPECT_THAT(who_says("factory.make("),
