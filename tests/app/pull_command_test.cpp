@@ -29,13 +29,12 @@ using std::chrono::milliseconds;
 
 class PullCommand : public ::testing::Test {
  protected:
-  PullCommand() {
+  static std::string made(const std::filesystem::path& path) {
     TinyModel tiny;
     tiny.n_embd = 256;
     tiny.n_ff = 1024;
-    write_tiny_model(folder_ / "tiny.gguf", tiny);
-    content_ = read_file(folder_ / "tiny.gguf", kGiB).value();
-    digest_ = sha256_file(folder_ / "tiny.gguf").value();
+    write_tiny_model(path, tiny);
+    return read_file(path, kGiB).value();
   }
 
   HubReply reply(const HubRequest& request) {
@@ -91,8 +90,8 @@ class PullCommand : public ::testing::Test {
   }
 
   const TemporaryFolder folder_;
-  std::string content_;
-  std::string digest_;
+  const std::string content_ = made(folder_ / "tiny.gguf");
+  const std::string digest_ = sha256_file(folder_ / "tiny.gguf").value();
   std::atomic<Bytes> rate_ = 0;
   std::atomic<int> downloads_ = 0;
   std::atomic<int> tree_status_ = 200;

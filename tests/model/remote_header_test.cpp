@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <memory>
+
 #include "model/gguf_file.h"
 #include "support/gguf_builder.h"
 #include "support/hub_server.h"
@@ -42,7 +44,7 @@ class RemoteHeader : public ::testing::Test {
 
   Result<AtomicFile> fetch() {
     const auto client = make_http_client();
-    const RemoteFile remote{.url = parse_url(server_.url() + "/m.gguf").value(),
+    const RemoteFile remote{.url = parse_url(server().url() + "/m.gguf").value(),
                             .source = "hf:o/r",
                             .name = "m.gguf",
                             .size = told_size_.value_or(content_.size()),
@@ -62,13 +64,21 @@ class RemoteHeader : public ::testing::Test {
   };
   PullRules rules_;
   const testing::TemporaryFolder folder_;
-  HubServer server_{[this](const HubRequest& request) { return reply_(request); }};
+  // Begins when it is asked for first: what it answers is settled then.
+  HubServer& server() {
+    if (!server_) {
+      server_ = std::make_unique<HubServer>(
+          [this](const HubRequest& request) { return reply_(request); });
+    }
+    return *server_;
+  }
+  std::unique_ptr<HubServer> server_;  // last: uses all of the above
 };
 
 TEST_F(RemoteHeader, IsAllThatIsFetchedOfALargeFile) {
   const auto file = fetch();
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_EQ(server_.body_bytes(), kMiB);
+  EXPECT_EQ(server().body_bytes(), kMiB);
   const auto model = GgufFile::open(file->path());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(model->file_size(), content_.size());
@@ -82,8 +92,8 @@ TEST_F(RemoteHeader, OfManyPiecesIsFetchedUntilItIsWhole) {
   content_ = model_with_header(5 * kMiB);
   const auto file = fetch();
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_EQ(server_.requests().size(), 3U);
-  EXPECT_EQ(server_.body_bytes(), 7 * kMiB);
+  EXPECT_EQ(server().requests().size(), 3U);
+  EXPECT_EQ(server().body_bytes(), 7 * kMiB);
   const auto model = GgufFile::open(file->path());
   ASSERT_TRUE(model) << model.error().message;
   EXPECT_EQ(model->string_of("general.description")->size(), 5 * kMiB);
@@ -93,7 +103,7 @@ TEST_F(RemoteHeader, OfASmallFileIsTheWholeFile) {
   content_ = GgufBuilder().key_text("general.architecture", "toy").floats("a", {4}).build();
   const auto file = fetch();
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_EQ(server_.body_bytes(), content_.size());
+  EXPECT_EQ(server().body_bytes(), content_.size());
 }
 
 TEST_F(RemoteHeader, GoesWithItsOwner) {
@@ -109,7 +119,7 @@ TEST_F(RemoteHeader, OfNoGgufIsRefusedAfterTheFirstPiece) {
   const auto file = fetch();
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, ErrorCode::kCorrupt);
-  EXPECT_EQ(server_.body_bytes(), kMiB);
+  EXPECT_EQ(server().body_bytes(), kMiB);
   EXPECT_EQ(files_left(), 0U);
 }
 
@@ -130,7 +140,7 @@ TEST_F(RemoteHeader, AServerThatKnowsNoPartsIsToldOfByName) {
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(file.error().message, HasSubstr("pull it to look at it"));
-  EXPECT_LT(server_.body_bytes(), content_.size());
+  EXPECT_LT(server().body_bytes(), content_.size());
 }
 
 TEST_F(RemoteHeader, OtherBytesThanWereAskedForAreRefused) {
