@@ -101,7 +101,7 @@ def compare_import(work, options):
         times["gogrid models import"].append(timed(GOGRID, "models", "import", weights.parent, "--name", "m", *UNLIMITED, "--data-dir", data)[0])
         shown = json.loads(subprocess.run([GOGRID, "models", "show", "m", "--json", "--data-dir", data], check=True, capture_output=True).stdout)
         assert shown["bytes"] > size, shown["bytes"]
-        timed(GOGRID, "models", "remove", "m", "--data-dir", data)
+        timed(GOGRID, "models", "rm", "m", "--data-dir", data)
 
     def theirs(name, *after):
         begin = timed("cp", "--reflink=never", weights, copy)[0]

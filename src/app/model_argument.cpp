@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <optional>
 
+#include "model/model_library.h"
+
 namespace gogrid {
 namespace {
 
@@ -11,8 +13,8 @@ constexpr float kMaxScale = 100.0F;
 
 std::unexpected<Error> refuse(std::string_view text, std::string_view why) {
   return fail(ErrorCode::kInvalidArgument,
-              "expected MODEL, BASE+ADAPTER or BASE+ADAPTER@SCALE: '" + std::string(text) + "': " +
-                  std::string(why),
+              "expected MODEL, BASE+ADAPTER or BASE+ADAPTER@SCALE: '" + std::string(text) +
+                  "': " + std::string(why),
               "MODEL");
 }
 
@@ -25,13 +27,31 @@ std::optional<float> number(std::string_view text) {
   return read.ec == std::errc() ? value : 0.0F;  // out of range: refused as 0 is
 }
 
+bool is_model(std::string_view text) {
+  std::error_code error;
+  return is_path(text) ? std::filesystem::is_regular_file(text, error)
+                       : validate_model_name(text).has_value();
+}
+
+// Behind the first base that is one: paths may have a '+' too. npos where there is no adapter.
+std::size_t place_of_plus(std::string_view text) {
+  if (is_path(text) && is_model(text)) return text.npos;
+  for (auto plus = text.find('+'); plus != text.npos; plus = text.find('+', plus + 1)) {
+    if (is_model(text.substr(0, plus))) return plus;
+  }
+  return text.rfind('+');
+}
+
 }  // namespace
+
+bool is_path(std::string_view model) {
+  return model.find('/') != model.npos || model.ends_with(".gguf");
+}
 
 Result<ModelArgument> parse_model_argument(std::string_view text) {
   ModelArgument argument{.base = std::string(text), .adapter = {}};
-  const auto plus = text.rfind('+');
-  std::error_code error;
-  if (plus == text.npos || std::filesystem::is_regular_file(text, error)) return argument;
+  const auto plus = place_of_plus(text);
+  if (plus == text.npos) return argument;
   argument.base = text.substr(0, plus);
   std::string_view adapter = text.substr(plus + 1);
   if (const auto at = adapter.rfind('@'); at != adapter.npos) {

@@ -91,8 +91,7 @@ Status check_model(const Workspace& workspace, const ModelsCommand& command, boo
   }
   GOGRID_ASSIGN_OR_RETURN(const ModelSource source,
                           remote ? remote->source : workspace.locate_to_run(command.name));
-  const CompatibilityService service =
-      make_service(source, workspace, registry, command.placement);
+  const CompatibilityService service = make_service(source, workspace, registry, command.placement);
   GOGRID_ASSIGN_OR_RETURN(const CompatibilityReport report, service.check(command.name, {}));
   if (json) {
     std::printf("%s\n", compatibility_json(report).c_str());

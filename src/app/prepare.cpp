@@ -104,8 +104,7 @@ Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceReg
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(prepared.source.path));
   GOGRID_ASSIGN_OR_RETURN(prepared.profile, read_profile(file));
   if (prepared.source.adapter) {
-    GOGRID_RETURN_IF_ERROR(
-        add_adapter(prepared.profile, file, prepared.source.adapter->path));
+    GOGRID_RETURN_IF_ERROR(add_adapter(prepared.profile, file, prepared.source.adapter->path));
   }
   prepared.smaller = smaller_quantizations(file, prepared.profile);
   prepared.question = question_of(prepared.source, prepared.profile, placement);

@@ -63,8 +63,8 @@ Result<RemoteSource> resolve_remote(const PullChoices& pull, const PullHooks& ho
   GOGRID_ASSIGN_OR_RETURN(auto credential, credential_of(pull, source, endpoint));
   GOGRID_ASSIGN_OR_RETURN(auto client, make_http_client());
   const PullRules rules = rules_of(pull);
-  GOGRID_ASSIGN_OR_RETURN(RemoteFile file, resolve_source(*client, source, endpoints, credential,
-                                                          rules, hooks, clock));
+  GOGRID_ASSIGN_OR_RETURN(
+      RemoteFile file, resolve_source(*client, source, endpoints, credential, rules, hooks, clock));
   return RemoteSource{std::move(file), std::move(credential), std::move(client), rules};
 }
 

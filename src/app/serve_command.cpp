@@ -300,6 +300,12 @@ Status check_aliases(const Server& server, const std::vector<ModelAlias>& aliase
   for (const auto& [name, source] : server.sources) names.push_back(name);
   for (const ModelAlias& alias : aliases) {
     GOGRID_RETURN_IF_ERROR(check_alias(alias.name));
+    if (std::ranges::contains(names, alias.name)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "--alias " + alias.name + "=" + alias.model + ": that name is given already",
+                  "alias");
+    }
+    names.push_back(alias.name);
     if (std::ranges::contains(names, alias.model)) continue;
     return fail(ErrorCode::kInvalidArgument,
                 "--alias " + alias.name + "=" + alias.model + ": no such model is served" +

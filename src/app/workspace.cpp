@@ -54,10 +54,6 @@ std::string joined_digest(const std::vector<std::string>& digests) {
 
 }  // namespace
 
-bool is_path(std::string_view model) {
-  return model.find('/') != model.npos || model.ends_with(".gguf");
-}
-
 Result<Workspace> Workspace::open(const std::filesystem::path& flag) {
   GOGRID_ASSIGN_OR_RETURN(auto root, data_folder(flag));
   GOGRID_RETURN_IF_ERROR(remove_stale_temporaries(root));

@@ -24,9 +24,6 @@ struct ModelSource {
   std::optional<AdapterSource> adapter = {};  // over it; no part of the digest
 };
 
-// Whether a MODEL argument is a path: anything with a '/' or ending in .gguf.
-bool is_path(std::string_view model);
-
 // Immutable; thread-safe.
 class Workspace {
  public:

@@ -13,7 +13,8 @@ namespace {
 
 constexpr const char* kModelHelp = "A model of the library, or a GGUF file";
 constexpr const char* kHeaderHelp =
-    "A model of the library, a GGUF file, or what `models pull` takes (hf:..., ollama:..., https://...)";
+    "A model of the library, a GGUF file, or what `models pull` takes (hf:..., ollama:..., "
+    "https://...)";
 constexpr const char* kRunnableHelp =
     "A model of the library, or a GGUF file; BASE+ADAPTER: with a LoRA adapter over it";
 

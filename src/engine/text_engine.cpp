@@ -110,23 +110,22 @@ Result<std::vector<StageSpec>> make_specs(const TextEngineOptions& options, cons
   return specs;
 }
 
-// The adapter's part of each stage.
+// The adapter's part of each stage. Of a whole model, too: libllama ends the process for keys of
+// other types than it expects, and knows nothing of adapters in several files.
 Status add_adapters(const TextEngineOptions& options, const GgufFile& base,
                     const ModelProfile& profile, std::vector<StageSpec>& specs) {
   if (!options.adapter) return {};
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(options.adapter->path));
   GOGRID_RETURN_IF_ERROR(read_adapter(file, base, profile));  // it may have changed since planning
+  std::error_code error;
+  std::filesystem::create_directories(options.slice_folder, error);
+  if (error) return file_error("create", options.slice_folder, error.value());
   for (StageSpec& spec : specs) {
-    const float scale = options.adapter->scale;
-    if (spec.is_whole()) {
-      spec.adapter = {.path = options.adapter->path, .scale = scale};
-      continue;
-    }
-    GOGRID_ASSIGN_OR_RETURN(auto part, write_adapter_slice(file, spec.layers, spec.is_last(),
-                                                           options.slice_folder));
+    GOGRID_ASSIGN_OR_RETURN(
+        auto part, write_adapter_slice(file, spec.layers, spec.is_last(), options.slice_folder));
     if (!part) continue;
     const auto kept = std::make_shared<const AtomicFile>(*std::move(part));
-    spec.adapter = {.path = kept->path(), .scale = scale, .temporary = kept};
+    spec.adapter = {.path = kept->path(), .scale = options.adapter->scale, .temporary = kept};
   }
   return {};
 }

@@ -284,6 +284,8 @@ void CompletionRoutes::refuse_newcomers() {
 void CompletionRoutes::close() {
   refuse_newcomers();
   turnstile_->stop();
+  large_bodies_.stop();
+  workers_.stop();
 }
 
 bool CompletionRoutes::drain(TimePoint deadline) {

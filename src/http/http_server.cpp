@@ -42,8 +42,8 @@ void route_framework_log() {
         const std::string_view line(text, length);
         // It complains that it cannot make its upload folders, which is what is wanted.
         if (line.contains(kNowhere)) return;
-        // A socket that can be written to, told of when all was written by then: calls itself fatal,
-        // and costs nothing.
+        // A socket that can be written to, told of when all was written by then: calls itself
+        // fatal, and costs nothing.
         if (line.contains("no writing but write callback called"))
           return log::debug("http_framework", {{"text", line}});
         log::warning("http_framework", {{"text", line}});

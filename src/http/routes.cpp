@@ -59,8 +59,8 @@ std::string asker(const Exchange& exchange) {
   return exchange.request()->peerAddr().toIpPort() + " request " + exchange.request_id();
 }
 
-// A name in a path, whose '+' the framework made a space as if it were of a form. No name of a model
-// has spaces.
+// A name in a path, whose '+' the framework made a space as if it were of a form. No name of a
+// model has spaces.
 std::string model_name_in(std::string_view path) {
   std::string name(path);
   std::ranges::replace(name, ' ', '+');

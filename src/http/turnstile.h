@@ -73,7 +73,8 @@ class Turnstile {
 
   // Refuses all who wait, and all who come later; closes the gate. May be called again.
   void close() EXCLUDES(mu_);
-  // The same, and waits for the last call: none comes after it, and the gate may end. By one thread.
+  // The same, and waits for the last call: none comes after it, and the gate may end. By one
+  // thread.
   void stop() EXCLUDES(mu_);
 
  private:

@@ -12,13 +12,19 @@
 
 namespace gogrid {
 
-// Thread-safe. The destructor finishes what was accepted.
+// Thread-safe.
 class WorkerPool {
  public:
   WorkerPool(std::size_t threads, std::size_t queue) : queue_(queue) {
     for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
   }
-  ~WorkerPool() { queue_.close(); }
+  ~WorkerPool() { stop(); }
+
+  // Finishes what was accepted, and takes no more. By one thread.
+  void stop() {
+    queue_.close();
+    threads_.clear();
+  }
 
   // False when the queue is full: `work` was not taken.
   bool try_post(std::function<void()>&& work) {

@@ -27,6 +27,19 @@ constexpr std::string_view kEmbedding = "token_embd.weight";
 constexpr std::string_view kA = ".lora_a";
 constexpr std::string_view kB = ".lora_b";
 constexpr std::uint64_t kHighestRank = 1U << 16;
+// Whose graphs of libllama apply adapters to all of kMatrices that they have: an integration test
+// looks at each. Others pass some over without a word.
+constexpr std::array<std::string_view, 9> kArchitectures{
+    "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "qwen2moe", "qwen3moe", "phi2"};
+constexpr std::array<std::string_view, 16> kMatrices{
+    ".attn_q.weight",         ".attn_k.weight",
+    ".attn_v.weight",         ".attn_qkv.weight",
+    ".attn_output.weight",    ".ffn_gate.weight",
+    ".ffn_up.weight",         ".ffn_down.weight",
+    ".ffn_gate_inp.weight",   ".ffn_gate_exps.weight",
+    ".ffn_up_exps.weight",    ".ffn_down_exps.weight",
+    ".ffn_gate_shexp.weight", ".ffn_up_shexp.weight",
+    ".ffn_down_shexp.weight", ".ffn_gate_inp_shexp.weight"};
 // What converters write.
 constexpr std::array<std::uint32_t, 4> kTypes{GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16,
                                               GGML_TYPE_Q8_0};
@@ -64,16 +77,26 @@ class AdapterReader {
   const GgufFile& file_;
   const GgufFile& base_;
   const ModelProfile& profile_;
+  const std::uint64_t experts_used_ = std::clamp<std::uint64_t>(
+      base_.unsigned_of(profile_.architecture + ".expert_used_count").value_or(1), 1, 1024);
   std::map<std::string_view, Pair> pairs_;
   LoraAdapter adapter_;
 };
 
 Status AdapterReader::check_kind() {
-  if (!is_adapter(file_)) return refuse(ErrorCode::kInvalidArgument, "expected an adapter: a model");
+  if (!is_adapter(file_))
+    return refuse(ErrorCode::kInvalidArgument, "expected an adapter: a model");
   const std::string_view kind = file_.string_of(kKindKey).value_or("none");
   if (kind != "lora") {
     return refuse(ErrorCode::kUnsupported,
                   std::format("expected an adapter of type lora: {}", printable(kind, 40)));
+  }
+  if (!std::ranges::contains(kArchitectures, profile_.architecture)) {
+    return refuse(
+        ErrorCode::kUnsupported,
+        std::format("adapters of architecture {} are not known to act on all they change; "
+                    "merge it into the base model",
+                    profile_.architecture));
   }
   if (file_.find(kInvocationKey) != nullptr) {
     return refuse(ErrorCode::kUnsupported,
@@ -85,11 +108,12 @@ Status AdapterReader::check_kind() {
                   std::format("expected an adapter of architecture {}, as {} has: {}",
                               profile_.architecture, profile_.name, printable(architecture, 40)));
   }
+  const bool is_number = file_.find(kAlphaKey) == nullptr || file_.float_of(kAlphaKey);
   const double alpha = file_.float_of(kAlphaKey).value_or(0.0);
   constexpr double kLargest = 1e6;
-  if (!std::isfinite(alpha) || std::abs(alpha) > kLargest) {
-    return refuse(ErrorCode::kCorrupt, std::format("expected {} within {}: {}", kAlphaKey, kLargest,
-                                                   alpha));
+  if (!is_number || !std::isfinite(alpha) || std::abs(alpha) > kLargest) {
+    return refuse(ErrorCode::kCorrupt,
+                  std::format("expected {} within {}: {}", kAlphaKey, kLargest, alpha));
   }
   adapter_.alpha = static_cast<float>(alpha);
   return {};
@@ -105,9 +129,9 @@ Status AdapterReader::collect_pairs() {
                                 kA, kB, tensor.name));
     }
     if (!std::ranges::contains(kTypes, tensor.type)) {
-      return refuse(ErrorCode::kUnsupported,
-                    std::format("expected {} in f32, f16, bf16 or q8_0: {}", tensor.name,
-                                tensor.type_name));
+      return refuse(
+          ErrorCode::kUnsupported,
+          std::format("expected {} in f32, f16, bf16 or q8_0: {}", tensor.name, tensor.type_name));
     }
     Pair& pair = pairs_[tensor.name.substr(0, tensor.name.size() - kA.size())];
     (is_a ? pair.a : pair.b) = &tensor;
@@ -123,9 +147,8 @@ Status AdapterReader::check_halves(std::string_view name, const Pair& pair) cons
   }
   const std::uint64_t rank = pair.a->shape[1];
   if (rank != pair.b->shape[0] || rank > kHighestRank) {
-    return refuse(ErrorCode::kCorrupt,
-                  std::format("expected one rank of {}, up to {}: {} and {}", name, kHighestRank,
-                              rank, pair.b->shape[0]));
+    return refuse(ErrorCode::kCorrupt, std::format("expected one rank of {}, up to {}: {} and {}",
+                                                   name, kHighestRank, rank, pair.b->shape[0]));
   }
   return {};
 }
@@ -145,10 +168,10 @@ Status AdapterReader::check_base(std::string_view name, const Pair& pair) const 
                     weight->shape[2] == pair.a->shape[2] && weight->shape[2] == pair.b->shape[2] &&
                     weight->shape[3] == 1 && pair.a->shape[3] == 1 && pair.b->shape[3] == 1;
   if (same) return {};
-  return refuse(ErrorCode::kInvalidArgument,
-                std::format("expected {} of {} by {} numbers, as {} has: {} by {}", name,
-                            weight->shape[0], weight->shape[1], profile_.name, pair.a->shape[0],
-                            pair.b->shape[1]));
+  return refuse(
+      ErrorCode::kInvalidArgument,
+      std::format("expected {} of {} by {} numbers, as {} has: {} by {}", name, weight->shape[0],
+                  weight->shape[1], profile_.name, pair.a->shape[0], pair.b->shape[1]));
 }
 
 Status AdapterReader::account(std::string_view name, Bytes size) {
@@ -159,9 +182,15 @@ Status AdapterReader::account(std::string_view name, Bytes size) {
                               "model",
                               kHead, name));
   }
+  if (layered && !std::ranges::contains(kMatrices, layered->rest)) {
+    return refuse(ErrorCode::kUnsupported,
+                  std::format("{} is not known to be changed by adapters; merge it into the base "
+                              "model",
+                              name));
+  }
   if (layered && layered->layer >= profile_.n_layers) {
-    return refuse(ErrorCode::kUnsupported, std::format("expected layers below {}: {}",
-                                                       profile_.n_layers, name));
+    return refuse(ErrorCode::kUnsupported,
+                  std::format("expected layers below {}: {}", profile_.n_layers, name));
   }
   (layered ? adapter_.layer_bytes[layered->layer] : adapter_.head_bytes) += size;
   return {};
@@ -178,8 +207,10 @@ Status AdapterReader::add(std::string_view name, const Pair& pair) {
   GOGRID_RETURN_IF_ERROR(account(name, pair.a->size + pair.b->size));
   constexpr std::uint64_t kWidest = UINT32_MAX;
   adapter_.rank = std::max(adapter_.rank, static_cast<std::uint32_t>(pair.b->shape[0]));
-  adapter_.widest = std::max(adapter_.widest,
-                             static_cast<std::uint32_t>(std::min(pair.b->shape[1], kWidest)));
+  // Experts: a row for each that a token uses.
+  const std::uint64_t rows = pair.b->shape[2] > 1 ? experts_used_ : 1;
+  const std::uint64_t width = rows * std::max(pair.b->shape[0], pair.b->shape[1]);
+  adapter_.widest = std::max(adapter_.widest, static_cast<std::uint32_t>(std::min(width, kWidest)));
   ++adapter_.matrices;
   return {};
 }
@@ -201,8 +232,7 @@ Result<LoraAdapter> read_adapter(const GgufFile& adapter, const GgufFile& base,
   return AdapterReader(adapter, base, profile).read();
 }
 
-Status add_adapter(ModelProfile& profile, const GgufFile& base,
-                   const std::filesystem::path& path) {
+Status add_adapter(ModelProfile& profile, const GgufFile& base, const std::filesystem::path& path) {
   GOGRID_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::open(path));
   GOGRID_ASSIGN_OR_RETURN(const LoraAdapter adapter, read_adapter(file, base, profile));
   profile.adapter_layer_bytes = adapter.layer_bytes;

@@ -1,5 +1,6 @@
-// LoRA adapters: low-rank changes to the matrices of a base model (Hu et al. 2021, arXiv:2106.09685),
-// in a GGUF as convert_lora_to_gguf.py writes it. To W·x comes scale · alpha / rank · B·(A·x).
+// LoRA adapters: low-rank changes to the matrices of a base model (Hu et al. 2021,
+// arXiv:2106.09685), in a GGUF as convert_lora_to_gguf.py writes it. To W·x comes scale · alpha /
+// rank · B·(A·x).
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,7 @@ struct LoraAdapter {
   std::uint64_t matrices = 0;      // that are changed
   std::vector<Bytes> layer_bytes;  // per layer of the base
   Bytes head_bytes = 0;            // of output.weight
-  std::uint32_t widest = 0;        // numbers a row, of what is added to a matrix' result
+  std::uint32_t widest = 0;  // numbers a row, of A·x and of what is added, of all experts used
 };
 
 // Whether a file is an adapter, of whatever kind, and no model.

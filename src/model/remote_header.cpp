@@ -22,7 +22,7 @@ bool is_part(const Answer& answer, ByteRange range, Bytes whole) {
   if (answer.body.size() != range.size()) return false;
   if (answer.head.status != kPartialContent) return range.size() == whole;
   const auto told = parse_content_range(answer.head.content_range);
-  return told && told->range == range;
+  return told && told->range == range && told->size.value_or(whole) == whole;
 }
 
 }  // namespace
@@ -41,8 +41,7 @@ Result<AtomicFile> fetch_header(HttpClient& client, const RemoteFile& remote,
     if (begin >= end) return corrupt("expected a GGUF file: it ends before its header does");
     const ByteRange range{begin, end};
     const auto answer =
-        ask(client,
-            {.what = "the header", .url = remote.url, .range = range, .most = range.size()},
+        ask(client, {.what = "the header", .url = remote.url, .range = range, .most = range.size()},
             credential, rules, hooks, clock);
     // A server that knows no parts sends the whole.
     if (!answer && answer.error().code != ErrorCode::kTooLarge)

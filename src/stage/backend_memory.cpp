@@ -58,6 +58,17 @@ StageMemory measured_memory(std::span<const std::string> log_lines, std::string_
   return memory;
 }
 
+std::optional<Bytes> graph_memory(std::span<const std::string> log_lines, std::string_view device) {
+  std::optional<Bytes> memory;
+  for (const std::string& line : log_lines) {
+    const auto found = parse(line);
+    const bool counts = found && found->kind == "compute" && found->buffer.starts_with(device) &&
+                        !found->buffer.ends_with("_Host");
+    if (counts) memory = memory.value_or(0) + found->bytes;
+  }
+  return memory;
+}
+
 bool made_buffer(std::span<const std::string> log_lines, std::string_view kind) {
   return std::ranges::any_of(log_lines, [&](const std::string& line) {
     const auto found = parse(line);

@@ -1,6 +1,7 @@
 // What a model and its context really took, from what libllama says when it allocates.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ namespace gogrid {
 // Sums the buffers whose name starts with `device` ("CPU", "Vulkan0"), but for its pinned host
 // memory. Measured, not enforced.
 StageMemory measured_memory(std::span<const std::string> log_lines, std::string_view device);
+
+// Of the graph alone ("compute"); empty where nothing was reserved for one. A graph that has
+// changed is reserved anew, in place of the one before.
+std::optional<Bytes> graph_memory(std::span<const std::string> log_lines, std::string_view device);
 
 // Whether any buffer of this kind ("KV", "RS": recurrent state) was made, on whatever device,
 // however small.

@@ -131,8 +131,8 @@ llama_context_params context_params(const StageSpec& spec, Callbacks& callbacks)
   return params;
 }
 
-// Before the context is made, which has room for the adapter's part of the graph then. It belongs to
-// the model.
+// Before the context is made, which has room for the adapter's part of the graph then. It belongs
+// to the model.
 Result<llama_adapter_lora*> load_adapter(const StageSpec& spec, llama_model* model,
                                          const BackendLogCapture& said) {
   if (!spec.adapter) return nullptr;
@@ -163,11 +163,11 @@ Status check_memories(const StageSpec& spec, const llama_model* model,
                           name_of_stage(spec), attention ? "the former" : "the latter"));
 }
 
+}  // namespace
+
 std::string_view backend_device(const StageSpec& spec) {
   return on_cpu(spec) ? "CPU" : ggml_backend_dev_name(ggml_backend_dev_get(spec.device.ggml_index));
 }
-
-}  // namespace
 
 void FreeModel::operator()(llama_model* model) const { llama_model_free(model); }
 void FreeContext::operator()(llama_context* context) const { llama_free(context); }
@@ -234,8 +234,10 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
   }
   GOGRID_RETURN_IF_ERROR(apply_adapter(spec, context.get(), adapter));
   GOGRID_RETURN_IF_ERROR(check_memories(spec, model.get(), said.lines()));
-  const StageMemory memory = measured_memory(said.lines(), backend_device(spec));
-  return LoadedSlice{std::move(model), std::move(callbacks), std::move(context), memory};
+  const std::string_view device = backend_device(spec);
+  return LoadedSlice{std::move(model), std::move(callbacks), std::move(context),
+                     measured_memory(said.lines(), device),
+                     graph_memory(said.lines(), device).value_or(0)};
 }
 
 }  // namespace gogrid

@@ -38,6 +38,7 @@ struct LoadedSlice {
   std::unique_ptr<Callbacks> callbacks;
   ContextHandle context;
   StageMemory memory;
+  Bytes graph = 0;  // of memory.compute: with an adapter it is reserved anew by the first step
 };
 
 // "[stage] smollm2-135m layers 0-15 on cpu0": how messages begin.
@@ -46,6 +47,9 @@ std::string name_of_stage(const StageSpec& spec);
 // Rows whose logits one call of libllama may return. It reserves vocabulary-wide buffers for so
 // many, and aborts the process above: a step that wants more is several calls.
 std::uint32_t outputs_per_call(const StageSpec& spec);
+
+// What libllama's log calls the stage's device.
+std::string_view backend_device(const StageSpec& spec);
 
 // kInvalidArgument when the spec contradicts itself or this machine.
 Status check_spec(const StageSpec& spec);

@@ -15,6 +15,7 @@
 #include "device/backend_log.h"
 #include "device/device_registry.h"
 #include "obs/log.h"
+#include "stage/backend_memory.h"
 #include "stage/llama_loader.h"
 #include "stage/sampler.h"
 #include "stage/step_batch.h"
@@ -48,10 +49,12 @@ class LlamaStage final : public Stage {
                 .max_outputs = outputs_per_call(spec),
                 .equal_rows = spec.kv_cells == 0 || whole_memory_},
         batch_(limits_.max_rows, spec.is_whole() ? 0 : n_embd_),
+        memory_(slice_.memory),
+        graph_(slice_.graph),
         lengths_(spec.parallel, 0) {}
 
   Result<StageOutput> forward(StageInput& input, std::stop_token stop) override;
-  StageMemory memory() const override { return slice_.memory; }
+  StageMemory memory() const override { return memory_; }
 
   // One row through the whole range: a device that cannot compute, or a graph without the node, is
   // found when the stage is made. Also brings the weights in from the disk.
@@ -68,6 +71,8 @@ class LlamaStage final : public Stage {
   Status run(std::span<const std::uint32_t> call, const StageInput& input, StageOutput& output);
   void fill_batch(std::span<const std::uint32_t> call, const StageInput& input);
   Status decode();
+  Result<std::int32_t> call_decode(const BackendLogCapture& said);
+  void note_graph(std::span<const std::string> log_lines);
   Status check_tap() const;
   Status take_rows(std::span<const std::uint32_t> call, StageOutput& output);
   Status take_samples(std::span<const std::uint32_t> call, const StageInput& input,
@@ -89,6 +94,9 @@ class LlamaStage final : public Stage {
   StepBatch batch_;
   std::vector<float> tapped_;
   std::vector<std::uint32_t> output_of_row_;  // index into `sampled`, by row
+
+  StageMemory memory_;
+  Bytes graph_;  // of it
 
   std::vector<std::int32_t> lengths_;  // positions 0..length-1 of each slot are in the cache
   std::uint64_t epoch_ = 0;            // the newest seen
@@ -153,9 +161,27 @@ void LlamaStage::fill_batch(std::span<const std::uint32_t> call, const StageInpu
   }
 }
 
+// libllama throws where a graph that has changed finds no memory.
+Result<std::int32_t> LlamaStage::call_decode(const BackendLogCapture& said) {
+  try {
+    return llama_decode(slice_.context.get(), batch_.view());
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kExhausted, std::format("{}: device memory for the step's graph: {}; {}",
+                                                   where_, error.what(), said.last_error()));
+  }
+}
+
+void LlamaStage::note_graph(std::span<const std::string> log_lines) {
+  const auto graph = graph_memory(log_lines, backend_device(spec_));
+  if (!graph) return;
+  memory_.compute = memory_.compute - std::min(memory_.compute, graph_) + *graph;
+  graph_ = *graph;
+}
+
 Status LlamaStage::decode() {
   BackendLogCapture said;
-  const std::int32_t code = llama_decode(slice_.context.get(), batch_.view());
+  GOGRID_ASSIGN_OR_RETURN(const std::int32_t code, call_decode(said));
+  if (!said.lines().empty()) note_graph(said.lines());
   const auto failed = [&](ErrorCode error, std::string_view what) {
     return fail(error,
                 std::format("{}: {} (libllama's code {}): {}", where_, what, code,

@@ -45,10 +45,22 @@ TEST(ModelArgument, TheFileOfThatNameIsOneModel) {
   EXPECT_EQ(parse_model_argument(path + "+polite")->base, path);
 }
 
+TEST(ModelArgument, APlusOfAPathIsNoneBetweenTheTwo) {
+  const testing::TemporaryFolder folder;
+  const std::string base = folder / "base.gguf";
+  std::ofstream(base) << "GGUF";
+  const auto argument = parse_model_argument(base + "+/home/c++/a.gguf@2");
+  ASSERT_TRUE(argument);
+  EXPECT_EQ(argument->base, base);
+  EXPECT_EQ(argument->adapter, "/home/c++/a.gguf");
+  EXPECT_EQ(argument->scale, 2.0F);
+  EXPECT_EQ(parse_model_argument("base+/home/c++/a.gguf")->adapter, "/home/c++/a.gguf");
+}
+
 TEST(ModelArgument, AnEmptySideAndAScaleOutOfRangeAreRefusedWithWhatIsExpected) {
-  for (const char* text : {"+polite", "base+", "base+@2", "base+polite@0", "base+polite@-1",
-                           "base+polite@101", "base+polite@1e99", "base+polite@1e-99",
-                           "base+polite@nan", "base+polite@inf"}) {
+  for (const char* text :
+       {"+polite", "base+", "base+@2", "base+polite@0", "base+polite@-1", "base+polite@101",
+        "base+polite@1e99", "base+polite@1e-99", "base+polite@nan", "base+polite@inf"}) {
     const auto argument = parse_model_argument(text);
     ASSERT_FALSE(argument) << text;
     EXPECT_EQ(argument.error().code, ErrorCode::kInvalidArgument);

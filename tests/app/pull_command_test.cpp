@@ -214,7 +214,7 @@ TEST_F(PullCommand, AnotherDigestThanTheHubsIsRefusedBeforeItIsFetched) {
 
 TEST_F(PullCommand, AModelIsLookedAtAndCheckedBeforeItIsFetched) {
   const auto look = [&](const char* action, std::vector<std::string> more = {}) {
-    std::vector<std::string> all{GOGRID_PROGRAM, "models",         action,       "hf:o/r",
+    std::vector<std::string> all{GOGRID_PROGRAM, "models",        action,       "hf:o/r",
                                  "--json",       "--hf-endpoint", server_.url()};
     all.insert(all.end(), more.begin(), more.end());
     return run_program(all, data());

@@ -90,8 +90,8 @@ class ManyModels(unittest.TestCase):
         """Anonymous memory once all models have given theirs back."""
         self.assertTrue(wait_until(lambda: set(self.states()) == {"resting"} and self.held() == 0, 60))
         # The leases are given back first, the heap to the system after the last of the engine.
-        last, now = None, self.resident()
-        while now != last:
+        last, now, end = None, self.resident(), time.monotonic() + 30
+        while now != last and time.monotonic() < end:
             time.sleep(1)
             last, now = now, self.resident()
         return now

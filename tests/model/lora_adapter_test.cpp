@@ -11,9 +11,9 @@
 namespace gogrid {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::TinyAdapter;
 using testing::TinyModel;
-using ::testing::HasSubstr;
 
 constexpr Bytes kFloat = sizeof(float);
 
@@ -76,12 +76,12 @@ TEST_F(LoraAdapterTest, IsNoModelAndAModelIsNoAdapter) {
 TEST_F(LoraAdapterTest, ForAnotherBaseIsRefusedByWhatDiffers) {
   EXPECT_THAT(refusal(TinyAdapter("qwen2").change_all(), ErrorCode::kInvalidArgument),
               HasSubstr("expected an adapter of architecture llama"));
-  EXPECT_THAT(refusal(TinyAdapter().change("blk.0.attn_q.weight", 128, 64),
-                      ErrorCode::kInvalidArgument),
-              HasSubstr("blk.0.attn_q.weight of 128 by 128 numbers"));
-  EXPECT_THAT(refusal(TinyAdapter().change("blk.4.attn_q.weight", 128, 128),
-                      ErrorCode::kInvalidArgument),
-              HasSubstr("blk.4.attn_q.weight, which it has not"));
+  EXPECT_THAT(
+      refusal(TinyAdapter().change("blk.0.attn_q.weight", 128, 64), ErrorCode::kInvalidArgument),
+      HasSubstr("blk.0.attn_q.weight of 128 by 128 numbers"));
+  EXPECT_THAT(
+      refusal(TinyAdapter().change("blk.4.attn_q.weight", 128, 128), ErrorCode::kInvalidArgument),
+      HasSubstr("blk.4.attn_q.weight, which it has not"));
 }
 
 TEST_F(LoraAdapterTest, OfAnotherKindIsRefusedByItsKind) {
@@ -89,9 +89,9 @@ TEST_F(LoraAdapterTest, OfAnotherKindIsRefusedByItsKind) {
                       ErrorCode::kUnsupported),
               HasSubstr("type lora: control_vector"));
   TinyAdapter activated;
-  activated.builder().key("adapter.alora.invocation_tokens", testing::GgufBuilder::kArray,
-                          testing::GgufBuilder::array_of(testing::GgufBuilder::kU32,
-                                                         std::vector<std::uint32_t>{1, 2}));
+  activated.builder().key(
+      "adapter.alora.invocation_tokens", testing::GgufBuilder::kArray,
+      testing::GgufBuilder::array_of(testing::GgufBuilder::kU32, std::vector<std::uint32_t>{1, 2}));
   EXPECT_THAT(refusal(activated.change_all(), ErrorCode::kUnsupported), HasSubstr("aLoRA"));
 }
 
@@ -102,15 +102,15 @@ TEST_F(LoraAdapterTest, WhatLibllamaWouldPassOverIsRefused) {
   EXPECT_THAT(refusal(TinyAdapter().change("token_embd.weight", 128, profile_.n_vocab),
                       ErrorCode::kUnsupported),
               HasSubstr("token embedding"));
-  EXPECT_THAT(refusal(TinyAdapter().change("blk.0.attn_norm.weight", 128, 1),
-                      ErrorCode::kUnsupported),
-              HasSubstr("is a vector"));
+  EXPECT_THAT(
+      refusal(TinyAdapter().change("blk.0.attn_norm.weight", 128, 1), ErrorCode::kUnsupported),
+      HasSubstr("is a vector"));
 }
 
 TEST_F(LoraAdapterTest, HalfAPairAndTwoRanksAreDamage) {
-  EXPECT_THAT(refusal(TinyAdapter().half("blk.0.attn_q.weight.lora_a", {128, 4}),
-                      ErrorCode::kCorrupt),
-              HasSubstr("blk.0.attn_q.weight.lora_b beside its other half"));
+  EXPECT_THAT(
+      refusal(TinyAdapter().half("blk.0.attn_q.weight.lora_a", {128, 4}), ErrorCode::kCorrupt),
+      HasSubstr("blk.0.attn_q.weight.lora_b beside its other half"));
   EXPECT_THAT(refusal(TinyAdapter()
                           .half("blk.0.attn_q.weight.lora_a", {128, 4})
                           .half("blk.0.attn_q.weight.lora_b", {8, 128}),
@@ -120,6 +120,34 @@ TEST_F(LoraAdapterTest, HalfAPairAndTwoRanksAreDamage) {
   EXPECT_THAT(refusal(TinyAdapter("llama", std::numeric_limits<float>::infinity()).change_all(),
                       ErrorCode::kCorrupt),
               HasSubstr("adapter.lora.alpha"));
+}
+
+TEST_F(LoraAdapterTest, AnAlphaOfAnotherTypeIsDamage) {
+  using testing::GgufBuilder;
+  const std::vector<std::pair<std::uint32_t, std::string>> values{
+      {GgufBuilder::kU32, GgufBuilder::number(std::uint32_t{16})},
+      {GgufBuilder::kString, GgufBuilder::text("16")},
+      {GgufBuilder::kArray, GgufBuilder::array_of(GgufBuilder::kF32, std::vector<float>{1, 2})}};
+  for (const auto& [type, value] : values) {
+    TinyAdapter adapter("llama", std::nullopt);
+    adapter.builder().key("adapter.lora.alpha", type, value);
+    EXPECT_THAT(refusal(adapter.change_all(), ErrorCode::kCorrupt),
+                HasSubstr("adapter.lora.alpha"));
+  }
+}
+
+TEST_F(LoraAdapterTest, WhatNoGraphIsKnownToChangeIsRefused) {
+  EXPECT_THAT(refusal(TinyAdapter().change("blk.0.ssm_conv1d.weight", 128, 128),
+                      ErrorCode::kInvalidArgument),
+              HasSubstr("which it has not"));
+  testing::write_tiny_model(folder_ / "lfm2.gguf", {.architecture = "lfm2"});
+  const GgufFile lfm2 = *GgufFile::open(folder_ / "lfm2.gguf");
+  const auto result =
+      read_adapter(written(TinyAdapter("lfm2").change("blk.0.ffn_up.weight", 128, 256)), lfm2,
+                   *read_profile(lfm2));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(result.error().message, HasSubstr("merge it into the base model"));
 }
 
 TEST_F(LoraAdapterTest, AModelWithoutAHeadOfItsOwnHasNoneToChange) {
@@ -139,12 +167,13 @@ TEST_F(LoraAdapterTest, APartHasTheLayersOfItsStageNumberedFromZero) {
   EXPECT_TRUE(is_adapter(file));
   EXPECT_EQ(file.float_of("adapter.lora.alpha"), 16.0);
   EXPECT_EQ(file.tensors().size(), 2U * 6 + 2);
-  for (const auto& [mine, source] : {std::pair{"blk.0.attn_q.weight.lora_a", "blk.2.attn_q.weight.lora_a"},
-                                     {"blk.1.ffn_down.weight.lora_b", "blk.3.ffn_down.weight.lora_b"},
-                                     {"output.weight.lora_b", "output.weight.lora_b"}}) {
+  for (const auto& [mine, source] :
+       {std::pair{"blk.0.attn_q.weight.lora_a", "blk.2.attn_q.weight.lora_a"},
+        {"blk.1.ffn_down.weight.lora_b", "blk.3.ffn_down.weight.lora_b"},
+        {"output.weight.lora_b", "output.weight.lora_b"}}) {
     ASSERT_NE(file.tensor(mine), nullptr) << mine;
-    EXPECT_TRUE(std::ranges::equal(file.data(*file.tensor(mine)),
-                                   adapter.data(*adapter.tensor(source))))
+    EXPECT_TRUE(
+        std::ranges::equal(file.data(*file.tensor(mine)), adapter.data(*adapter.tensor(source))))
         << mine;
   }
 }
@@ -173,7 +202,8 @@ TEST_F(LoraAdapterTest, ItsBytesArePartOfTheEstimateOfEachStage) {
   };
   EXPECT_EQ(weights(both, {0, 2}), weights(profile_, {0, 2}) + 4 * 256 * kFloat);
   EXPECT_EQ(weights(both, {1, 2}), weights(profile_, {1, 2}));
-  EXPECT_EQ(weights(both, {2, 4}), weights(profile_, {2, 4}) + 4 * (128 + profile_.n_vocab) * kFloat);
+  EXPECT_EQ(weights(both, {2, 4}),
+            weights(profile_, {2, 4}) + 4 * (128 + profile_.n_vocab) * kFloat);
   EXPECT_GT(estimate_memory(both, {.layers = {0, 4}, .context = 64}).compute,
             estimate_memory(profile_, {.layers = {0, 4}, .context = 64}).compute);
 }

@@ -25,6 +25,19 @@ TEST(BackendMemory, AddsUpWhatWasAllocated) {
   EXPECT_EQ(memory.compute, Bytes{103} * kMiB);
 }
 
+TEST(BackendMemory, CountsAnAdapterAmongTheWeights) {
+  const std::vector<std::string> lines = {
+      "load_tensors:   CPU_Mapped model buffer size =    92.00 MiB",
+      "llama_adapter_lora_init_impl:        CPU LoRA buffer size =     4.00 MiB",
+  };
+  EXPECT_EQ(measured_memory(lines, "CPU").weights, 96 * kMiB);
+}
+
+TEST(BackendMemory, KnowsTheGraphFromTheOutputs) {
+  EXPECT_EQ(graph_memory(kCpu, "CPU"), static_cast<Bytes>(102.25 * 1048576));
+  EXPECT_EQ(graph_memory({}, "CPU"), std::nullopt);
+}
+
 TEST(BackendMemory, CountsTheDeviceAskedForOnly) {
   const std::vector<std::string> lines = {
       "load_tensors:      Vulkan0 model buffer size =    80.00 MiB",

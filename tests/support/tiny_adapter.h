@@ -3,11 +3,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "model/gguf_file.h"
 #include "support/gguf_builder.h"
 #include "support/tiny_gguf.h"
 
@@ -16,11 +18,12 @@ namespace gogrid::testing {
 // Keys and tensors of an adapter; what a test wants otherwise it adds or leaves out.
 class TinyAdapter {
  public:
-  explicit TinyAdapter(const std::string& architecture = "llama", float alpha = 16.0F,
-                       const std::string& type = "adapter", const std::string& kind = "lora") {
+  explicit TinyAdapter(const std::string& architecture = "llama",
+                       std::optional<float> alpha = 16.0F, const std::string& type = "adapter",
+                       const std::string& kind = "lora") {
     builder_.key_text("general.architecture", architecture).key_text("general.type", type);
     builder_.key_text("adapter.type", kind);
-    builder_.key("adapter.lora.alpha", GgufBuilder::kF32, GgufBuilder::number(alpha));
+    if (alpha) builder_.key("adapter.lora.alpha", GgufBuilder::kF32, GgufBuilder::number(*alpha));
   }
 
   // Both halves of a change of a matrix with rows of `in` numbers, `out` of them.
@@ -28,6 +31,18 @@ class TinyAdapter {
                       std::uint64_t rank = 4) {
     half(weight + ".lora_a", {in, rank});
     return half(weight + ".lora_b", {rank, out});
+  }
+  // The same for any matrix of a file, experts too.
+  TinyAdapter& change(const GgufTensor& weight, std::uint64_t rank = 4) {
+    const std::string name(weight.name);
+    std::vector<std::uint64_t> a{weight.shape[0], rank};
+    std::vector<std::uint64_t> b{rank, weight.shape[1]};
+    if (weight.n_dims > 2) {
+      a.push_back(weight.shape[2]);
+      b.push_back(weight.shape[2]);
+    }
+    half(name + ".lora_a", std::move(a));
+    return half(name + ".lora_b", std::move(b));
   }
   TinyAdapter& half(const std::string& name, std::vector<std::uint64_t> shape) {
     std::uint64_t count = 1;
