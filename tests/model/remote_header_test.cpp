@@ -157,7 +157,7 @@ TEST_F(RemoteHeader, OtherBytesThanWereAskedForAreRefused) {
 
 TEST_F(RemoteHeader, ASizeThatNoFileSystemHasIsAnError) {
   told_size_ = UINT64_MAX / 2;
-  told_range_ = "Content-Range: bytes 0-1048575/9223372036854775807";
+  told_range_ = "Content-Range: bytes 0-1048575/*";
   const auto file = fetch();
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, ErrorCode::kIo) << file.error().message;
