@@ -44,6 +44,7 @@ def run(*words, check=True):
 def timed(*words, target):
     """((seconds, of them on processors), what came of it)."""
     target.unlink(missing_ok=True)
+    os.sync()  # what the side before left to be written is not this one's to wait for
     begin, before = time.monotonic(), os.times()
     done = run(*words, check=False)
     after = os.times()

@@ -3,6 +3,7 @@
 #include "app/long_job.h"
 #include "app/terminal.h"
 #include "app/workspace.h"
+#include "base/following_digest.h"
 #include "model/hf_importer.h"
 #include "model/quantization_types.h"
 
@@ -44,10 +45,11 @@ Result<ModelEntry> import_folder(const Workspace& workspace, ModelLibrary& libra
                           LongJob::begin(workspace, command.policy, "importing " + name));
   for (const std::string& note : importer.notes()) complain("note: " + note);
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library.begin(name));
+  GOGRID_ASSIGN_OR_RETURN(const auto following, FollowingDigest::begin(file.descriptor()));
   GOGRID_ASSIGN_OR_RETURN(HfImported written, write(*job, importer, name, std::move(file)));
-  ProgressLine line("checking " + name);
-  return library.import_written(std::move(written.file), name, resting(*job, line),
-                                written.repacked);
+  GOGRID_ASSIGN_OR_RETURN(std::string digest, following->finish());
+  return library.import_written(std::move(written.file), name, {}, written.repacked,
+                                std::move(digest));
 }
 
 }  // namespace gogrid

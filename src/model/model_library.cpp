@@ -386,11 +386,15 @@ Result<AtomicFile> ModelLibrary::begin(std::string_view name) const {
 
 Result<ModelEntry> ModelLibrary::import_written(AtomicFile written, std::string_view name,
                                                 const Progress& progress,
-                                                const std::optional<RepackRecord>& repacked) {
+                                                const std::optional<RepackRecord>& repacked,
+                                                std::string digest) {
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
   GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(written.path()));
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, describe(source, name));
-  GOGRID_ASSIGN_OR_RETURN(entry.digest, sha256_file(written.path(), progress));
+  if (digest.empty()) {
+    GOGRID_ASSIGN_OR_RETURN(digest, sha256_file(written.path(), progress));
+  }
+  entry.digest = std::move(digest);
   entry.repacked = repacked;
   return state_->give_name(std::move(entry),
                            [&](const fs::path& target) { return written.commit_as(target); });

@@ -62,11 +62,13 @@ class ModelLibrary {
   std::optional<ModelEntry> find_digest(std::string_view digest) const;
   // For a model that is written right here: where to write it, and its import without a copy. As
   // import_file(); other content under that name is found before anything is written. `repacked` is
-  // kept with the name.
+  // kept with the name. `digest`: of all of the file, where the caller has read it back; else it is
+  // read here.
   Result<AtomicFile> begin(std::string_view name) const;
   Result<ModelEntry> import_written(AtomicFile written, std::string_view name,
                                     const Progress& progress = {},
-                                    const std::optional<RepackRecord>& repacked = {});
+                                    const std::optional<RepackRecord>& repacked = {},
+                                    std::string digest = {});
   // Keeps what was measured of the model, in place of what was measured before. kUnavailable when
   // the name is of other content than `digest` by now; kInvalidArgument for numbers that are not
   // finite.
