@@ -44,7 +44,6 @@ def run(*words, check=True):
 def timed(*words, target):
     """((seconds, of them on processors), what came of it)."""
     target.unlink(missing_ok=True)
-    os.sync()  # what the side before left to be written is not this one's to wait for
     begin, before = time.monotonic(), os.times()
     done = run(*words, check=False)
     after = os.times()
@@ -56,8 +55,8 @@ def gogrid(data, command, *words, check=True):
 
 
 class Work:
-    def __init__(self, folder, threads):
-        self.folder, self.threads = folder, threads
+    def __init__(self, folder, threads, synced=False):
+        self.folder, self.threads, self.synced = folder, threads, synced
         self.data = folder / "data"
         self.imatrix = None
 
@@ -69,7 +68,11 @@ class Work:
                      self.data, *self.options(kind), *more, target=target)
 
     def theirs(self, source, target, kind, *more):
-        return timed("llama-quantize", *self.options(kind), *more, source, target, kind, self.threads, target=target)
+        """With --synced, until it is on the disk, where ours is when it ends."""
+        command = ["llama-quantize", *self.options(kind), *more, source, target, kind, self.threads]
+        if self.synced:
+            command = ["sh", "-c", '"$@" && sync "$0"', target, *command]
+        return timed(*command, target=target)
 
     def compare(self, source, kind, rounds):
         """Both sides, interleaved; prints one line and says whether they agree."""
@@ -78,6 +81,8 @@ class Work:
         for i in range(rounds):
             sides = [(0, self.ours, mine), (1, self.theirs, other)]
             for side, make, target in sides if i % 2 == 0 else reversed(sides):
+                if rounds > 1:
+                    os.sync()  # what the side before left to be written is not this one's to wait for
                 taken, done = make(source, target, kind)
                 times[side].append(taken)
                 if side == 0:
@@ -221,6 +226,7 @@ def main():
     parser.add_argument("--types", default=",".join(ALL))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--synced", action="store_true", help="llama-quantize's time counts until its file is on the disk, as ours does")
     parser.add_argument("--loss", metavar="TEXT")
     parser.add_argument("--loss-types", default="q8_0,q4_k_m,q3_k_m,q2_k")
     parser.add_argument("--chunks", type=int, default=0)
@@ -233,7 +239,7 @@ def main():
     good = True
     with tempfile.TemporaryDirectory(prefix="gogrid-quantize-") as name:
         folder = pathlib.Path(name)
-        work = Work(folder, arguments.threads)
+        work = Work(folder, arguments.threads, arguments.synced)
         base = folder / "f16.gguf"
         _, done = work.ours(arguments.model, base, "f16", "--allow-requantize")
         if done.returncode != 0:
