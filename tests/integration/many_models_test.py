@@ -151,7 +151,9 @@ class ManyModels(unittest.TestCase):
         self.assertEqual(faults, [])
         self.assertGreater(min(counts.values()), 0)
         self.assertGreater(loads, 10)
-        self.assertLess(abs(after - before), 0.02 * before)
+        # Some twenty loads differ by a few MiB in which pages of the heap are left half used; over hundreds that evens out. A
+        # vocabulary that each load left behind would be far more than either.
+        self.assertLess(abs(after - before), 0.02 * before if SECONDS >= 300 else 8 * MIB)
 
     def test_a_stream_that_waits_says_how_far_its_model_is(self):
         self.server = self.serve("--alias", "gpt-4o-mini=story-q8_0", "--pin", self.models[1])
