@@ -4,13 +4,9 @@
 #include <format>
 #include <optional>
 
-#include "app/config.h"
-#include "app/policies.h"
 #include "app/prepare.h"
 #include "app/remote_source.h"
 #include "http/compatibility_json.h"
-#include "resource/memory_caps.h"
-#include "resource/policy_store.h"
 #include "service/compatibility_service.h"
 
 namespace gogrid {
@@ -82,9 +78,7 @@ Status check_model(const Workspace& workspace, const ModelsCommand& command, boo
                           DeviceRegistry::detect(command.placement.devices, clock));
   GOGRID_RETURN_IF_ERROR(check_forced_devices(quantization_of(command.placement),
                                               candidates(registry, command.placement)));
-  GOGRID_ASSIGN_OR_RETURN(const Config config, config_of(command.policy));
-  GOGRID_ASSIGN_OR_RETURN(const auto policies, open_policies(config, workspace));
-  set_caps(process_wide_ledger(), registry.devices(), *policies->current());
+  GOGRID_RETURN_IF_ERROR(set_caps_of_policy(workspace, registry, command.policy));
   std::optional<RemoteModel> remote;
   if (names_remote(command.name)) {
     GOGRID_ASSIGN_OR_RETURN(remote, look_at_remote(workspace, command.pull, command.name));

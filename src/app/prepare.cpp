@@ -5,6 +5,7 @@
 
 #include "app/plan_loss.h"
 #include "app/plan_now.h"
+#include "app/policies.h"
 #include "app/terminal.h"
 #include "base/nearest.h"
 #include "device/device_selection.h"
@@ -83,10 +84,10 @@ Status check_forced_devices(const StageQuantization& quantize, std::span<const D
   return {};
 }
 
-Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry) {
-  GOGRID_ASSIGN_OR_RETURN(
-      const auto policies,
-      PolicyStore::open(ResourcePolicy::of(ResourceMode::kBalanced), workspace.policy_file()));
+Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry,
+                          const PolicyOptions& options) {
+  GOGRID_ASSIGN_OR_RETURN(const Config config, config_of(options));
+  GOGRID_ASSIGN_OR_RETURN(const auto policies, open_policies(config, workspace));
   set_caps(process_wide_ledger(), registry.devices(), *policies->current());
   return {};
 }

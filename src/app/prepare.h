@@ -53,7 +53,8 @@ Status check_forced_devices(const StageQuantization& quantize, std::span<const D
 
 // The caps of that ledger, under the policy of the data folder (people's changes, over the balanced
 // mode): for commands that run once.
-Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry);
+Status set_caps_of_policy(const Workspace& workspace, const DeviceRegistry& registry,
+                          const PolicyOptions& options = {});
 
 // What is known of a model without measuring: measure_the_rest() does, when it is loaded.
 Result<PreparedModel> describe_model(const Workspace& workspace, const DeviceRegistry& registry,

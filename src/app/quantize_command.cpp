@@ -1,5 +1,3 @@
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +14,7 @@
 #include "app/stop_signals.h"
 #include "app/target_size.h"
 #include "app/terminal.h"
+#include "base/disk_sync.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "model/quantizer.h"
@@ -220,14 +219,6 @@ Result<fs::path> keep(ModelLibrary& library, const Target& target, AtomicFile fi
   return entry.path;
 }
 
-// Has the disk begin with what is written already, beside the work: the sync at the end, without
-// which the file might be gone with the power, then has little left to wait for.
-void begin_to_sync(const AtomicFile& file) {
-#ifdef SYNC_FILE_RANGE_WRITE
-  static_cast<void>(::sync_file_range(file.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE));
-#endif
-}
-
 // What was planned must be what was chosen.
 Status check_size(Bytes bytes, const QuantizeCommand& command) {
   if (!command.target_size || bytes <= *command.target_size) return {};
@@ -247,7 +238,7 @@ Status write_tensors(LongJob& job, const GgufFile& model, const AtomicFile& file
     line.show(static_cast<double>(done) / static_cast<double>(total));
     unsynced += tensor.after;
     if (unsynced >= kSyncEvery) {
-      begin_to_sync(file);
+      begin_to_sync(file.descriptor());
       unsynced = 0;
     }
     job.rest();

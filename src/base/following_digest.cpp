@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/disk_sync.h"
+
 namespace gogrid {
 namespace {
 
@@ -22,14 +24,6 @@ constexpr Bytes kSyncEvery = 32 * kMiB;
 std::unexpected<Error> failed(const char* what, int error) {
   return fail(ErrorCode::kIo, std::string("[files] cannot ") + what + " a file that is written: " +
                                   std::generic_category().message(error));
-}
-
-// Only a saving of time: whoever commits the file syncs it.
-void begin_to_sync(int file, Bytes from, Bytes to) {
-#ifdef SYNC_FILE_RANGE_WRITE
-  static_cast<void>(::sync_file_range(file, static_cast<off_t>(from), static_cast<off_t>(to - from),
-                                      SYNC_FILE_RANGE_WRITE));
-#endif
 }
 
 }  // namespace
@@ -83,7 +77,7 @@ void FollowingDigest::follow(const std::stop_token& stop) {
     }
     done = *taken;
     if (done - synced >= kSyncEvery) {
-      begin_to_sync(file_.get(), synced, done);
+      begin_to_sync(file_.get(), synced);
       synced = done;
     }
     if (last) return;

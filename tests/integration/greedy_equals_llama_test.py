@@ -20,9 +20,9 @@ def ours(prompt, data, *options):
     return json.loads(done.stdout)
 
 
-def theirs(prompt):
+def theirs(prompt, *options):
     done = subprocess.run(["llama-completion", "-m", MODEL, "-p", prompt, "-n", str(TOKENS), "-no-cnv", "--temp", "0", "-t", "2",
-                           "-c", "512", "--no-display-prompt", "-ngl", "0"], capture_output=True, check=True, stdin=subprocess.DEVNULL)
+                           "-c", "512", "--no-display-prompt", "-ngl", "0", *options], capture_output=True, check=True, stdin=subprocess.DEVNULL)
     return done.stdout.decode().removesuffix("\n").replace(" [end of text]", "").rstrip("\n")
 
 

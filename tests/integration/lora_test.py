@@ -15,9 +15,9 @@ MODEL = os.environ["GOGRID_TEST_MODEL"]
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
 import make_model as gguf  # noqa: E402
+from greedy_equals_llama_test import TOKENS, theirs  # noqa: E402
 from served import Served  # noqa: E402
 
-TOKENS = 24
 LAYERS, WIDTH, KV, FEED, RANK = 30, 576, 192, 1536, 8
 PROMPTS = ["The capital of France is", "Once upon a time", "def fibonacci(n):", "Water boils at", "The moon is"]
 CUT = ["--device", "cpu-a:cores=0", "--device", "cpu-b:cores=1", "--split", "0:15@cpu-a,15:30@cpu-b"]
@@ -61,17 +61,12 @@ class Lora(unittest.TestCase):
         done = self.gogrid("run", model, "--raw", "-p", prompt, "-n", str(TOKENS), "--temperature", "0", "--context", "512", "--json", *options)
         return json.loads(done.stdout)
 
-    def theirs(self, prompt, *options):
-        done = subprocess.run(["llama-completion", "-m", MODEL, "-p", prompt, "-n", str(TOKENS), "-no-cnv", "--temp", "0", "-t", "2", "-c", "512",
-                               "--no-display-prompt", "-ngl", "0", *options], capture_output=True, check=True, stdin=subprocess.DEVNULL)
-        return done.stdout.decode().removesuffix("\n").replace(" [end of text]", "").rstrip("\n")
-
     def test_the_texts_are_those_of_llama_with_the_adapter_whole_and_cut(self):
         changed = 0
         for prompt in PROMPTS:
             with self.subTest(prompt=prompt):
                 answer = self.ours(prompt, f"{MODEL}+{self.adapter}")
-                self.assertEqual(answer["text"].rstrip("\n"), self.theirs(prompt, "--lora", self.adapter))
+                self.assertEqual(answer["text"].rstrip("\n"), theirs(prompt, "--lora", self.adapter))
                 self.assertEqual(self.ours(prompt, f"{MODEL}+{self.adapter}", *CUT)["tokens"], answer["tokens"])
                 changed += answer["text"] != self.ours(prompt, MODEL)["text"]
         self.assertGreater(changed, 2)  # it does something
@@ -80,7 +75,7 @@ class Lora(unittest.TestCase):
         for prompt in PROMPTS[:2]:
             with self.subTest(prompt=prompt):
                 self.assertEqual(self.ours(prompt, f"{MODEL}+{self.adapter}@0.5")["text"].rstrip("\n"),
-                                 self.theirs(prompt, "--lora-scaled", f"{self.adapter}:0.5"))
+                                 theirs(prompt, "--lora-scaled", f"{self.adapter}:0.5"))
 
     def test_it_is_served_as_a_model_of_its_own_beside_its_base(self):
         both = f"{MODEL}+{self.adapter}"
