@@ -1,8 +1,9 @@
 #include "app/loss_json.h"
 
 #include <cstdio>
-#include <format>
 #include <nlohmann/json.hpp>
+
+#include "base/format.h"
 
 namespace gogrid {
 
@@ -25,9 +26,9 @@ Json json_of(const RepackRecord& record) {
 }
 
 std::string text_of(const RepackRecord& record) {
-  const std::string from = std::format("from {}: {} tensors", record.from, record.tensors);
+  const std::string from = format_text("from {}: {} tensors", record.from, record.tensors);
   if (record.worst == 0) return from + ", exactly";
-  return std::format("{}, error {:.2g} % on average, {:.2g} % at most ({})", from,
+  return format_text("{}, error {:.2g} % on average, {:.2g} % at most ({})", from,
                      100 * record.mean, 100 * record.worst, record.worst_tensor);
 }
 

@@ -1,11 +1,11 @@
 #include "app/models_check.h"
 
 #include <cstdio>
-#include <format>
 #include <optional>
 
 #include "app/prepare.h"
 #include "app/remote_source.h"
+#include "base/format.h"
 #include "http/compatibility_json.h"
 #include "service/compatibility_service.h"
 
@@ -37,34 +37,34 @@ std::string names_of(const SetVerdict& verdict) {
 
 std::string speed_of(const SetVerdict& verdict) {
   if (!verdict.predicted) return "unknown";
-  return std::format("{:.1f} tokens/s", verdict.predicted->decode_tokens_per_s);
+  return format_text("{:.1f} tokens/s", verdict.predicted->decode_tokens_per_s);
 }
 
 std::string loss_of(const std::optional<PublishedLoss>& loss) {
   if (!loss) return "loss unknown";
-  return std::format("perplexity {:+.4f} of {} ({})", loss->added_perplexity, loss->model,
+  return format_text("perplexity {:+.4f} of {} ({})", loss->added_perplexity, loss->model,
                      loss->source);
 }
 
 void print(const CompatibilityReport& report) {
   std::string text = report.model + (report.runs() ? " runs here" : " cannot run here");
   if (report.context != 0) {
-    text += std::format(" with {} sequences of {} tokens", report.parallel, report.context);
+    text += format_text(" with {} sequences of {} tokens", report.parallel, report.context);
   }
   text += "\n";
   for (const SetVerdict& verdict : report.verdicts) {
-    text += std::format("  {:<24} {:<13} up to {} tokens, or {} sequences; speed {}\n",
+    text += format_text("  {:<24} {:<13} up to {} tokens, or {} sequences; speed {}\n",
                         names_of(verdict), verdict.fits ? "fits" : "does not fit",
                         verdict.max_context, verdict.max_parallel, speed_of(verdict));
     for (const std::string& why : verdict.why) text += "    - " + why + "\n";
   }
   if (!report.would_fit.empty()) text += "would fit:\n";
   for (const FittingType& type : report.would_fit) {
-    text += std::format("  {:<8} {:>10}  {}\n", type.type, format_bytes(type.bytes),
+    text += format_text("  {:<8} {:>10}  {}\n", type.type, format_bytes(type.bytes),
                         loss_of(type.loss));
   }
   for (const SmallerStage& stage : report.smaller_stages) {
-    text += std::format("would fit with --quantize-stages allow: layers {} on {} as {}\n",
+    text += format_text("would fit with --quantize-stages allow: layers {} on {} as {}\n",
                         to_string(stage.layers), stage.device, stage.type.name);
   }
   std::fputs(text.c_str(), stdout);

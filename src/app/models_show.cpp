@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "app/json_output.h"
 #include "app/loss_json.h"
 #include "app/remote_source.h"
+#include "base/format.h"
 #include "engine/stage_loss_cache.h"
 #include "model/gguf_file.h"
 #include "model/model_description.h"
@@ -160,7 +160,7 @@ std::string text_of(const std::optional<std::uint64_t>& number) {
 std::string text_of(const std::optional<Spread>& spread) {
   if (!spread) return "unknown";
   if (spread->least == spread->most) return std::to_string(spread->most);
-  return std::format("{} to {}", spread->least, spread->most);
+  return format_text("{} to {}", spread->least, spread->most);
 }
 
 std::string text_of(const std::string& text) { return text.empty() ? "unknown" : text; }
@@ -171,13 +171,13 @@ std::string count_text(std::uint64_t count) {
       {{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}});
   for (const auto& [step, name] : kSteps) {
     const double value = static_cast<double>(count) / step;
-    if (value >= 1) return std::format("{:.1f} {}", value, name);
+    if (value >= 1) return format_text("{:.1f} {}", value, name);
   }
   return std::to_string(count);
 }
 
 void print_line(std::string_view what, const std::string& text) {
-  print(std::format("  {:<14} {}\n", what, text));
+  print(format_text("  {:<14} {}\n", what, text));
 }
 
 std::string cuts_text(const ModelProfile& profile) {
@@ -188,38 +188,38 @@ std::string cuts_text(const ModelProfile& profile) {
     text += (i == 0 ? "" : ", ") + std::to_string(profile.allowed_cuts[i]);
   }
   if (profile.allowed_cuts.size() <= kShown) return text;
-  return text + std::format(", ... {} ({} places)", profile.allowed_cuts.back(),
+  return text + format_text(", ... {} ({} places)", profile.allowed_cuts.back(),
                             profile.allowed_cuts.size());
 }
 
 void print_shape(const ModelDescription& description) {
-  print_line("layers", std::format("{}, width {}", text_of(description.layers),
+  print_line("layers", format_text("{}, width {}", text_of(description.layers),
                                    text_of(description.embedding_length)));
-  print_line("heads", std::format("{}, {} of keys and values", text_of(description.heads),
+  print_line("heads", format_text("{}, {} of keys and values", text_of(description.heads),
                                   text_of(description.kv_heads)));
   if (description.experts > 0) {
-    print_line("experts", std::format("{}, {} of them used for a token", description.experts,
+    print_line("experts", format_text("{}, {} of them used for a token", description.experts,
                                       text_of(description.experts_used)));
   }
   print_line("context", text_of(description.context) + " tokens");
   std::string vocabulary =
-      std::format("{} tokens, {}", description.vocabulary, text_of(description.vocabulary_type));
+      format_text("{} tokens, {}", description.vocabulary, text_of(description.vocabulary_type));
   if (!description.vocabulary_splitter.empty())
     vocabulary += ", split as " + description.vocabulary_splitter;
   print_line("vocabulary", description.vocabulary == 0 ? "none" : vocabulary);
   print_line("chat template", description.template_bytes == 0
                                   ? "none"
-                                  : std::format("its own, {} bytes", description.template_bytes));
+                                  : format_text("its own, {} bytes", description.template_bytes));
 }
 
 void print_weights(const ModelDescription& description) {
   print_line("parameters",
-             std::format("{} ({})", count_text(description.parameters), description.parameters));
+             format_text("{} ({})", count_text(description.parameters), description.parameters));
   print_line("weights",
-             std::format("{}, {:.2f} bits a weight", format_bytes(description.tensor_bytes),
+             format_text("{}, {:.2f} bits a weight", format_bytes(description.tensor_bytes),
                          description.bits_per_weight));
   for (const TypeShare& share : description.types) {
-    print_line("", std::format("{:<8} {:>6} tensors {:>10}", share.type, share.tensors,
+    print_line("", format_text("{:<8} {:>6} tensors {:>10}", share.type, share.tensors,
                                format_bytes(share.bytes)));
   }
 }
@@ -232,14 +232,14 @@ void print_running(const Result<ModelProfile>& profile) {
 
 void print_model(const ShownModel& model, const ModelDescription& description,
                  const Workspace& workspace) {
-  print(std::format("{}: {} {}, {}, licence {}\n", model.source.name,
+  print(format_text("{}: {} {}, {}, licence {}\n", model.source.name,
                     text_of(description.architecture), description.quantization,
                     format_bytes(description.file_bytes), text_of(description.license)));
   if (!description.name.empty()) print_line("title", description.name);
-  print_line("file", std::format("{}, GGUF version {}", model.source.path.string(),
+  print_line("file", format_text("{}, GGUF version {}", model.source.path.string(),
                                  description.gguf_version));
   if (description.files > 1)
-    print_line("parts", std::format("{} files, read as one", description.files));
+    print_line("parts", format_text("{} files, read as one", description.files));
   if (!model.source.digest.empty()) print_line("sha256", model.source.digest);
   print_weights(description);
   if (model.entry && model.entry->loss) print_line("loss", text_of(*model.entry->loss));
@@ -252,7 +252,7 @@ void print_model(const ShownModel& model, const ModelDescription& description,
 
 void print_tensors(const GgufFile& file) {
   for (const GgufTensor& tensor : file.tensors()) {
-    print(std::format("  {:<40} {:<8} {:>20} {:>12}\n", tensor.name, tensor.type_name,
+    print(format_text("  {:<40} {:<8} {:>20} {:>12}\n", tensor.name, tensor.type_name,
                       shape_text(tensor), tensor.size));
   }
 }
@@ -269,10 +269,10 @@ Json json_of(const std::vector<Difference>& differences) {
 }
 
 void print_differences(const char* what, const std::vector<Difference>& differences) {
-  if (differences.empty()) return print(std::format("{}: the same\n", what));
-  print(std::format("{}: {} differ\n", what, differences.size()));
+  if (differences.empty()) return print(format_text("{}: the same\n", what));
+  print(format_text("{}: {} differ\n", what, differences.size()));
   for (const Difference& difference : differences) {
-    print(std::format("  {}\n    < {}\n    > {}\n", difference.name, difference.left,
+    print(format_text("  {}\n    < {}\n    > {}\n", difference.name, difference.left,
                       difference.right));
   }
 }
@@ -288,7 +288,7 @@ Status show_difference(const Workspace& workspace, const ModelsCommand& command,
                 {"tensors", json_of(difference.tensors)}});
     return {};
   }
-  print(std::format("< {}\n> {}\n", left.source.path.string(), right.source.path.string()));
+  print(format_text("< {}\n> {}\n", left.source.path.string(), right.source.path.string()));
   print_differences("metadata", difference.metadata);
   print_differences("tensors", difference.tensors);
   return {};

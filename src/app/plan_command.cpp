@@ -1,5 +1,4 @@
 #include <cstdio>
-#include <format>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -7,6 +6,7 @@
 #include "app/loss_json.h"
 #include "app/plan_json.h"
 #include "app/prepare.h"
+#include "base/format.h"
 #include "stage/llama_stage.h"
 
 namespace gogrid {
@@ -45,7 +45,7 @@ void print_plan(const Plan& plan) {
               plan.model.c_str(), plan.stages.size(), plan.stages.size() == 1 ? "" : "s",
               plan.groups, plan.groups == 1 ? "" : "s", plan.parallel, plan.context);
   for (const PlannedStage& stage : plan.stages) {
-    const std::string as = stage.type ? std::format(", as {}", stage.type->name) : "";
+    const std::string as = stage.type ? format_text(", as {}", stage.type->name) : "";
     std::printf("  layers %3u-%-3u on %-10s %10s weights %10s KV %10s compute %8.2f ms a step%s\n",
                 stage.layers.first, stage.layers.last, stage.device.c_str(),
                 format_bytes(stage.memory.weights).c_str(), format_bytes(stage.memory.kv).c_str(),

@@ -1,6 +1,5 @@
 #include "app/plan_loss.h"
 
-#include <format>
 #include <utility>
 
 #include "app/loss_json.h"

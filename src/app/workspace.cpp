@@ -3,12 +3,12 @@
 #include <sys/stat.h>
 
 #include <cctype>
-#include <format>
 #include <optional>
 #include <system_error>
 #include <vector>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "model/gguf_file.h"
 #include "model/split_file.h"
 
@@ -119,7 +119,7 @@ Status Workspace::add_adapter(ModelSource& base, const ModelArgument& argument) 
   GOGRID_ASSIGN_OR_RETURN(const ModelSource adapter, locate(argument.adapter));
   base.adapter = {adapter.path, argument.scale};
   base.name += "+" + adapter.name;
-  if (argument.scale != 1.0F) base.name += std::format("@{}", argument.scale);
+  if (argument.scale != 1.0F) base.name += format_text("@{}", argument.scale);
   return {};
 }
 

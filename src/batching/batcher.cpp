@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <thread>
 #include <utility>
 
+#include "base/format.h"
 #include "base/mutex.h"
 #include "batching/scheduler.h"
 #include "obs/log.h"
@@ -195,7 +195,7 @@ void Batcher::Impl::on_step_done(StepResult result) {
     if (!worked) fail(worked.error());
     pump();
   } catch (const std::exception& thrown) {
-    fail({ErrorCode::kInternal, std::format("[batcher] {}", thrown.what())});
+    fail({ErrorCode::kInternal, format_text("[batcher] {}", thrown.what())});
   }
   wake();
 }
@@ -212,7 +212,7 @@ std::optional<Error> Batcher::Impl::reason_to_refuse(const Submission& submissio
   }
   if (request.prompt.size() + 1 > scheduler_.context()) {
     return Error{ErrorCode::kInvalidArgument,
-                 std::format("[batcher] a prompt that leaves room for one token in a context of "
+                 format_text("[batcher] a prompt that leaves room for one token in a context of "
                              "{}: {} tokens",
                              scheduler_.context(), request.prompt.size()),
                  "prompt"};
@@ -221,7 +221,7 @@ std::optional<Error> Batcher::Impl::reason_to_refuse(const Submission& submissio
   if (draining_) return Error{ErrorCode::kUnavailable, "[batcher] draining"};
   if (queue_.full()) {
     return Error{ErrorCode::kExhausted,
-                 std::format("[batcher] at most {} requests waiting: the queue is full",
+                 format_text("[batcher] at most {} requests waiting: the queue is full",
                              options_.queue_capacity),
                  {},
                  end_rate_.retry_after()};
@@ -270,7 +270,7 @@ std::optional<Error> Batcher::Impl::reason_to_cut(TimePoint deadline) const {
   if (!state.paused || (state.until && *state.until < deadline)) return std::nullopt;
   return Error{
       ErrorCode::kUnavailable,
-      std::format("[batcher] an end before the drain deadline: paused beyond it ({})", state.why)};
+      format_text("[batcher] an end before the drain deadline: paused beyond it ({})", state.why)};
 }
 
 BatcherStatus Batcher::Impl::current_status() const {
@@ -347,7 +347,7 @@ void Batcher::Impl::run() {
       return rounds();
     } catch (const std::exception& thrown) {
       MutexLock lock(mu_);
-      fail({ErrorCode::kInternal, std::format("[batcher] {}", thrown.what())});
+      fail({ErrorCode::kInternal, format_text("[batcher] {}", thrown.what())});
     }
   }
 }

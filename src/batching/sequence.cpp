@@ -1,7 +1,8 @@
 #include "batching/sequence.h"
 
-#include <format>
 #include <utility>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -59,12 +60,12 @@ void Sequence::look_around(TimePoint now, Duration paused, Duration slow_reader_
   }
   if (request_.deadline && now - paused >= *request_.deadline) {
     return end({ErrorCode::kDeadline,
-                std::format("[batcher] an end before the deadline: {} tokens were made in time",
+                format_text("[batcher] an end before the deadline: {} tokens were made in time",
                             generated())});
   }
   note_state(sink_->state(), now);
   if (held() && now - *held_since_ >= slow_reader_limit) {
-    end({ErrorCode::kCancelled, std::format("[batcher] a reader that reads within {:.3g} s: it did "
+    end({ErrorCode::kCancelled, format_text("[batcher] a reader that reads within {:.3g} s: it did "
                                             "not",
                                             seconds(slow_reader_limit))});
   }

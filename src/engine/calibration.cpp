@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <optional>
 #include <ranges>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "base/format.h"
 #include "device/device_selection.h"
 #include "engine/stage_timer.h"
 #include "model/memory_estimator.h"
@@ -64,11 +64,11 @@ Ranges choose_ranges(const ModelProfile& profile) {
 }
 
 std::string library_version() {
-  return std::format("{} {} {}", llama_version(), ggml_version(), llama_print_system_info());
+  return format_text("{} {} {}", llama_version(), ggml_version(), llama_print_system_info());
 }
 
 std::string describe(const DeviceBudget& budget) {
-  return std::format(
+  return format_text(
       "a layer {:.3f} ms and {:.3f} a row, the head {:.3f} and {:.3f}, {:.3f} a step",
       budget.layer_read_ms, budget.layer_row_ms, budget.head_read_ms, budget.head_row_ms,
       budget.call_ms);

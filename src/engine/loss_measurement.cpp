@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <exception>
-#include <format>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/format.h"
 #include "engine/loss_tally.h"
 
 namespace gogrid {
@@ -65,7 +65,7 @@ Result<std::uint32_t> count_chunks(std::size_t tokens, std::uint32_t context,
   const std::size_t chunks = tokens / context;
   if (chunks < kFewestChunks) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[loss] a text of at least {} tokens ({} chunks of {}): it has {}",
+                format_text("[loss] a text of at least {} tokens ({} chunks of {}): it has {}",
                             kFewestChunks * context, kFewestChunks, context, tokens),
                 "text");
   }
@@ -86,7 +86,7 @@ Result<ModelLoss> measure_loss(const LossQuestion& question, StageFactory& facto
                                const std::stop_token& stop) {
   if (question.base.profile.n_vocab != question.other.profile.n_vocab) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[loss] models of one vocabulary: {} has {} tokens, {} {}",
+                format_text("[loss] models of one vocabulary: {} has {} tokens, {} {}",
                             question.base.name, question.base.profile.n_vocab, question.other.name,
                             question.other.profile.n_vocab));
   }

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
-#include <format>
 #include <thread>
 #include <utility>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "engine/loss_measurement.h"
 #include "engine/loss_tally.h"
 #include "engine/text_run.h"
@@ -190,7 +190,7 @@ Result<Piece> StageLoss::largest_piece(std::uint32_t first, std::uint32_t last) 
   }
   const LayerRange least{first, ends.back()};
   return fail(ErrorCode::kExhausted,
-              std::format("[stage_loss] {} for layers {} with their own weights on a device of the "
+              format_text("[stage_loss] {} for layers {} with their own weights on a device of the "
                           "plan: none has room for them",
                           format_bytes(memory_of(least, nullptr).total()), to_string(least)));
 }
@@ -357,7 +357,7 @@ Status StageLoss::run_smaller(const PlannedStage& stage) {
                                     [](const SmallerLayers& layers) { return layers.type.type; });
   if (as == smaller_.end()) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[stage_loss] a type that makes layers {} smaller: {}",
+                format_text("[stage_loss] a type that makes layers {} smaller: {}",
                             to_string(stage.layers), stage.type->name));
   }
   GOGRID_ASSIGN_OR_RETURN(Device device, device_of(stage.device));

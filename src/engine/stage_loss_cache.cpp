@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <format>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/sha256.h"
 #include "model/gguf_slicer.h"
 
@@ -100,7 +100,7 @@ Json json_of(const StageLossRecord& record) {
 
 // Slices of another version, or another way to measure, have other losses.
 std::string key_of(std::string_view digest) {
-  return std::format("stage loss {} of slices {} of {}", kVersion, kSliceFormatVersion, digest);
+  return format_text("stage loss {} of slices {} of {}", kVersion, kSliceFormatVersion, digest);
 }
 
 }  // namespace
@@ -116,7 +116,7 @@ std::vector<SmallerRange> smaller_ranges(const Plan& plan) {
 std::string to_string(std::span<const SmallerRange> ranges) {
   std::string text;
   for (const SmallerRange& range : ranges) {
-    text += std::format("{}{} as {}", text.empty() ? "layers " : ", ", to_string(range.layers),
+    text += format_text("{}{} as {}", text.empty() ? "layers " : ", ", to_string(range.layers),
                         range.type);
   }
   return text;

@@ -1,9 +1,9 @@
 #include "http/status_json.h"
 
 #include <chrono>
-#include <format>
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "http/loss_json.h"
 
 namespace gogrid {
@@ -95,7 +95,7 @@ Json card_of(const ModelStatus& model, const std::string& name) {
 // "2026-11-24T03:00:00Z".
 std::string utc_after(Duration left) {
   const auto then = std::chrono::system_clock::now() + left;
-  return std::format("{:%FT%TZ}", std::chrono::ceil<std::chrono::seconds>(then));
+  return format_text("{:%FT%TZ}", std::chrono::ceil<std::chrono::seconds>(then));
 }
 
 std::string dump(const Json& json) {

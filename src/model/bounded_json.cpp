@@ -1,16 +1,16 @@
 #include "model/bounded_json.h"
 
 #include <algorithm>
-#include <format>
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
 
 std::unexpected<Error> corrupt(std::string_view name, const std::string& what) {
-  return fail(ErrorCode::kCorrupt, std::format("[json] {}: {}", name, what));
+  return fail(ErrorCode::kCorrupt, format_text("[json] {}: {}", name, what));
 }
 
 // Where a string that begins at `at` ends: behind its closing quote, or at the text's end.
@@ -36,7 +36,7 @@ Status check_bounds(std::string_view text, std::string_view name, const JsonLimi
     if (c == '[' || c == '{') {
       ++values;
       if (++depth > limits.depth) {
-        return corrupt(name, std::format("expected at most {} levels: more", limits.depth));
+        return corrupt(name, format_text("expected at most {} levels: more", limits.depth));
       }
     } else if (c == ']' || c == '}') {
       depth -= depth > 0 ? 1 : 0;
@@ -44,7 +44,7 @@ Status check_bounds(std::string_view text, std::string_view name, const JsonLimi
       ++values;
     }
     if (values > limits.values) {
-      return corrupt(name, std::format("expected at most {} values: more", limits.values));
+      return corrupt(name, format_text("expected at most {} values: more", limits.values));
     }
   }
   return {};
@@ -55,7 +55,7 @@ Status check_bounds(std::string_view text, std::string_view name, const JsonLimi
 Result<nlohmann::json> parse_json(std::string_view text, std::string_view name,
                                   const JsonLimits& limits) {
   if (text.size() > limits.size) {
-    return corrupt(name, std::format("expected at most {}: {}", format_bytes(limits.size),
+    return corrupt(name, format_text("expected at most {}: {}", format_bytes(limits.size),
                                      format_bytes(text.size())));
   }
   GOGRID_RETURN_IF_ERROR(check_bounds(text, name, limits));

@@ -1,9 +1,9 @@
 #include "model/file_choice.h"
 
 #include <algorithm>
-#include <format>
 #include <vector>
 
+#include "base/format.h"
 #include "base/nearest.h"
 #include "model/split_file.h"
 
@@ -80,8 +80,8 @@ std::string listed(std::span<const HubFile> files) {
   std::string text;
   for (std::size_t i = 0; i < std::min(rows.size(), kMaxListed); ++i)
     text +=
-        std::format("{}{} ({})", i == 0 ? "" : ", ", rows[i].first, format_bytes(rows[i].second));
-  if (rows.size() > kMaxListed) text += std::format(" and {} more", rows.size() - kMaxListed);
+        format_text("{}{} ({})", i == 0 ? "" : ", ", rows[i].first, format_bytes(rows[i].second));
+  if (rows.size() > kMaxListed) text += format_text(" and {} more", rows.size() - kMaxListed);
   return text;
 }
 
@@ -89,18 +89,18 @@ Result<HubFile> checked(const HubFile& file, std::string_view repository) {
   if (!is_gguf(file.path)) {
     return fail(
         ErrorCode::kUnsupported,
-        std::format("[pull] expected a GGUF file: {} of {} is none", file.path, repository));
+        format_text("[pull] expected a GGUF file: {} of {} is none", file.path, repository));
   }
   if (const std::uint32_t parts = parts_of(file.path); parts > 1) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[pull] expected a model in one file: {} of {} is one part of {}; "
+                format_text("[pull] expected a model in one file: {} of {} is one part of {}; "
                             "choose another quantization, or fetch all parts into one folder and "
                             "import the first: gogrid models import",
                             file.path, repository, parts));
   }
   if (file.size == 0)
     return fail(ErrorCode::kCorrupt,
-                std::format("[pull] expected a model: {} of {} is empty", file.path, repository));
+                format_text("[pull] expected a model: {} of {} is empty", file.path, repository));
   return file;
 }
 
@@ -114,7 +114,7 @@ Result<HubFile> the_only(std::span<const HubFile> fitting, std::string_view repo
   });
   if (one) return checked(fitting.front(), repository);
   return fail(ErrorCode::kInvalidArgument,
-              std::format("[pull] expected one model: {} has {}; say which, as in hf:{}:{}",
+              format_text("[pull] expected one model: {} has {}; say which, as in hf:{}:{}",
                           repository, listed(fitting), repository,
                           quantization_in(fitting.front().path).empty()
                               ? fitting.front().path
@@ -148,7 +148,7 @@ Result<HubFile> choose_file(std::span<const HubFile> files, std::string_view wan
   const std::vector<HubFile> models = models_among(files);
   if (models.empty()) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[pull] expected a GGUF file: {} has none; its owner, or others, may "
+                format_text("[pull] expected a GGUF file: {} has none; its owner, or others, may "
                             "have a repository with GGUF in its name",
                             repository));
   }
@@ -159,11 +159,11 @@ Result<HubFile> choose_file(std::span<const HubFile> files, std::string_view wan
   });
   if (!fitting.empty()) return the_only(fitting, repository);
   if (is_gguf(wanted)) {
-    return fail(ErrorCode::kNotFound, std::format("[pull] no file {} in {}{}", wanted, repository,
+    return fail(ErrorCode::kNotFound, format_text("[pull] no file {} in {}{}", wanted, repository,
                                                   suggestion(wanted, paths_of(models))));
   }
   return fail(ErrorCode::kNotFound,
-              std::format("[pull] no file or quantization '{}' in {}: it has {}", wanted,
+              format_text("[pull] no file or quantization '{}' in {}: it has {}", wanted,
                           repository, listed(models)));
 }
 

@@ -1,10 +1,10 @@
 #include "model/file_fetch.h"
 
 #include <algorithm>
-#include <format>
 #include <thread>
 #include <vector>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/gguf_beginning.h"
 #include "model/http_ask.h"
@@ -213,7 +213,7 @@ FileFetch::FileFetch(HttpClient& client, const RemoteFile& remote, PartialFile& 
 Status FileFetch::accept(Slot& slot, const HttpHead& head) {
   if (!head.content_encoding.empty() && head.content_encoding != "identity") {
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected the file as it is from {}: it comes encoded as {}",
+                format_text("[pull] expected the file as it is from {}: it comes encoded as {}",
                             slot.url_.shown(), head.content_encoding.substr(0, 32)));
   }
   // With a digest the end tells; without one only this does.
@@ -221,7 +221,7 @@ Status FileFetch::accept(Slot& slot, const HttpHead& head) {
       head.validator() != remote_.validator) {
     // One of many servers may say so of the same file: no reason to throw away what came.
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected version {} of {}: it answers with {}, as if it had "
+                format_text("[pull] expected version {} of {}: it answers with {}, as if it had "
                             "changed there meanwhile; the same command looks again (with --sha256 "
                             "the content alone decides)",
                             remote_.validator, slot.url_.shown(),
@@ -236,15 +236,15 @@ Status FileFetch::accept_part(Slot& slot, const HttpHead& head) {
   // away what came.
   const auto lie = [&](std::string_view text) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected bytes {}-{} of {} from {}: {}", slot.range_.first,
+                format_text("[pull] expected bytes {}-{} of {} from {}: {}", slot.range_.first,
                             slot.range_.last - 1, remote_.size, slot.url_.shown(), text));
   };
   if (!came || came->range.first != slot.range_.first || came->range.last > slot.range_.last)
     return lie("Content-Range '" + head.content_range.substr(0, 80) + "'");
   if (came->size && *came->size != remote_.size)
-    return lie(std::format("the file there has {}", *came->size));
+    return lie(format_text("the file there has {}", *came->size));
   if (head.content_length && *head.content_length != came->range.size())
-    return lie(std::format("Content-Length {}", *head.content_length));
+    return lie(format_text("Content-Length {}", *head.content_length));
   slot.answer_end_ = came->range.last;
   slot.wholes_ = 0;
   parts_came_ = true;
@@ -254,7 +254,7 @@ Status FileFetch::accept_part(Slot& slot, const HttpHead& head) {
 Status FileFetch::accept_whole(Slot& slot, const HttpHead& head) {
   if (head.content_length && *head.content_length != remote_.size) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected {} bytes from {}: Content-Length {}", remote_.size,
+                format_text("[pull] expected {} bytes from {}: Content-Length {}", remote_.size,
                             slot.url_.shown(), *head.content_length));
   }
   const bool as_asked = slot.range_ == ByteRange{0, remote_.size};
@@ -267,7 +267,7 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
   if (bytes.size() > slot.answer_end_ - slot.range_.first) {
     return fail(
         ErrorCode::kUnavailable,
-        std::format("[pull] expected {} bytes up to {} from {}: more came",
+        format_text("[pull] expected {} bytes up to {} from {}: more came",
                     slot.answer_end_ - slot.range_.first, slot.answer_end_, slot.url_.shown()));
   }
   const Bytes first = slot.range_.first;
@@ -276,7 +276,7 @@ Status FileFetch::take(Slot& slot, std::span<const std::byte> bytes) {
   if (whole_only_ && parts_came_ && first == 0 &&
       !text.starts_with(kMagic.substr(0, text.size()))) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected a GGUF file from {}: it begins with {}",
+                format_text("[pull] expected a GGUF file from {}: it begins with {}",
                             slot.url_.shown(), excerpt(text)));
   }
   const Bytes before = plan_.present().total();
@@ -362,7 +362,7 @@ Status FileFetch::whole_came(Slot& slot) {
   ++slot.wholes_;
   if (parts_came_ && slot.wholes_ < kWholesBelieved) {
     Error whole{ErrorCode::kUnavailable,
-                std::format("[pull] expected bytes {}-{} from {}: something whole came",
+                format_text("[pull] expected bytes {}-{} from {}: something whole came",
                             slot.range_.first, slot.range_.last - 1, slot.url_.shown()),
                 {},
                 {}};
@@ -403,7 +403,7 @@ Status FileFetch::answered(Slot& slot, const HttpEnd& end) {
   }
   if (slot.head_.status == 0 || kind == AnswerKind::kContent) {
     Error broken{ErrorCode::kUnavailable,
-                 std::format("[pull] expected bytes {}-{} from {}: {}", slot.range_.first,
+                 format_text("[pull] expected bytes {}-{} from {}: {}", slot.range_.first,
                              slot.range_.last - 1, slot.url_.shown(),
                              end.why.empty() ? "fewer came" : end.why),
                  {},
@@ -436,7 +436,7 @@ Status FileFetch::try_again(Slot& slot, Error why, std::optional<std::chrono::se
   if (!wait) return std::unexpected(std::move(why));
   if (slot.failures_ == rules_.retry.tries && !told_patience_) {
     told_patience_ = true;
-    hooks_.say(std::format("{}; keeps trying for {} minutes", why.message,
+    hooks_.say(format_text("{}; keeps trying for {} minutes", why.message,
                            std::chrono::ceil<std::chrono::minutes>(rules_.retry.patience).count()));
   }
   slot.not_before_ = clock_.now() + *wait;
@@ -455,7 +455,7 @@ Status FileFetch::drop_stalled() {
     drop(slot);
     const auto window = std::chrono::duration_cast<std::chrono::milliseconds>(rules_.stall);
     Error stalled{ErrorCode::kUnavailable,
-                  std::format("[pull] expected at least {} in {} ms from {}: {} bytes came",
+                  format_text("[pull] expected at least {} in {} ms from {}: {} bytes came",
                               format_bytes(rules_.stall_bytes), window.count(), slot.url_.shown(),
                               slot.in_window_),
                   {},
@@ -546,7 +546,7 @@ Status FileFetch::fetch_all() {
 
 std::unexpected<Error> FileFetch::cancelled() const {
   return fail(ErrorCode::kCancelled,
-              std::format("[pull] {}: stopped with {} of {} here; the same command goes on there",
+              format_text("[pull] {}: stopped with {} of {} here; the same command goes on there",
                           remote_.source, format_bytes(plan_.present().total()),
                           format_bytes(remote_.size)));
 }
@@ -567,7 +567,7 @@ Result<Fetched> fetch_file(HttpClient& client, const RemoteFile& remote, Partial
                            const std::optional<Credential>& credential, const PullRules& rules,
                            const PullHooks& hooks, const Clock& clock) {
   if (remote.size < kMagic.size()) {
-    return fail(ErrorCode::kCorrupt, std::format("[pull] expected a GGUF file: {} has {} bytes",
+    return fail(ErrorCode::kCorrupt, format_text("[pull] expected a GGUF file: {} has {} bytes",
                                                  remote.source, remote.size));
   }
   return FileFetch(client, remote, partial, credential, rules, hooks, clock).run();

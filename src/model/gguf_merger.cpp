@@ -1,9 +1,9 @@
 #include "model/gguf_merger.h"
 
 #include <algorithm>
-#include <format>
 #include <vector>
 
+#include "base/format.h"
 #include "model/gguf_encoder.h"
 
 namespace gogrid {
@@ -46,7 +46,7 @@ Result<AtomicFile> write_merged(const GgufFile& source, AtomicFile file, const P
       done += step.size();
       if (progress && !progress(done, total)) {
         return fail(ErrorCode::kCancelled,
-                    std::format("[gguf_merger] merging {}: cancelled", source.path().string()));
+                    format_text("[gguf_merger] merging {}: cancelled", source.path().string()));
       }
     }
   }

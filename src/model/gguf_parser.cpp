@@ -4,11 +4,11 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <format>
 #include <limits>
 #include <numeric>
 #include <optional>
 
+#include "base/format.h"
 #include "model/name_index.h"
 #include "model/tensor_types.h"
 
@@ -61,9 +61,9 @@ class Where {
     return {"the name of tensor", {}, position, count};
   }
   std::string text() const {
-    if (count_ > 0) return std::format("{} {} of {}", what_, position_ + 1, count_);
+    if (count_ > 0) return format_text("{} {} of {}", what_, position_ + 1, count_);
     return name_.data() == nullptr ? std::string(what_)
-                                   : std::format("{} {}", what_, quoted(name_));
+                                   : format_text("{} {}", what_, quoted(name_));
   }
 
  private:
@@ -87,10 +87,10 @@ class Parser {
 
  private:
   std::unexpected<Error> corrupt(const std::string& what) const {
-    return fail(ErrorCode::kCorrupt, std::format("[gguf] {}: {}", name_, what));
+    return fail(ErrorCode::kCorrupt, format_text("[gguf] {}: {}", name_, what));
   }
   std::unexpected<Error> unsupported(const std::string& what) const {
-    return fail(ErrorCode::kUnsupported, std::format("[gguf] {}: {}", name_, what));
+    return fail(ErrorCode::kUnsupported, format_text("[gguf] {}: {}", name_, what));
   }
   std::unexpected<Error> ends(const Where& inside) const;
 
@@ -128,10 +128,10 @@ class Parser {
 
 std::unexpected<Error> Parser::ends(const Where& inside) const {
   if (header_.size() < bytes_.size()) {
-    return corrupt(std::format("expected a header of at most {}: it goes on in {}",
+    return corrupt(format_text("expected a header of at most {}: it goes on in {}",
                                format_bytes(limits_.max_header), inside.text()));
   }
-  return corrupt(std::format("the file ends inside {}, at byte {}", inside.text(), bytes_.size()));
+  return corrupt(format_text("the file ends inside {}, at byte {}", inside.text(), bytes_.size()));
 }
 
 template <class T>
@@ -154,7 +154,7 @@ Result<std::string_view> Parser::text(std::uint64_t limit, const Where& inside) 
   GOGRID_ASSIGN_OR_RETURN(const auto length, number<std::uint64_t>(inside));
   if (length > limit) {
     return corrupt(
-        std::format("expected at most {} bytes in {}: {}", limit, inside.text(), length));
+        format_text("expected at most {} bytes in {}: {}", limit, inside.text(), length));
   }
   GOGRID_ASSIGN_OR_RETURN(const auto part, take(length, inside));
   return std::string_view(reinterpret_cast<const char*>(part.data()), part.size());
@@ -180,19 +180,19 @@ Status Parser::read_start() {
     return unsupported("expected little-endian data: this file is big-endian");
   }
   if (out_.version != 2 && out_.version != 3) {
-    return unsupported(std::format("expected GGUF version 2 or 3: {}", out_.version));
+    return unsupported(format_text("expected GGUF version 2 or 3: {}", out_.version));
   }
   GOGRID_ASSIGN_OR_RETURN(n_tensors_, number<std::uint64_t>("the number of tensors"));
   GOGRID_ASSIGN_OR_RETURN(n_keys_, number<std::uint64_t>("the number of keys"));
   // Before anything is reserved: counts must be plausible for this very file.
   const Bytes most_tensors = std::min(limits_.max_tensors, left() / kMinTensorBytes);
   if (n_tensors_ > most_tensors) {
-    return corrupt(std::format("expected at most {} tensors in {} of header: {}", most_tensors,
+    return corrupt(format_text("expected at most {} tensors in {} of header: {}", most_tensors,
                                format_bytes(left()), n_tensors_));
   }
   const Bytes most_keys = std::min(limits_.max_keys, left() / kMinKeyBytes);
   if (n_keys_ > most_keys) {
-    return corrupt(std::format("expected at most {} keys in {} of header: {}", most_keys,
+    return corrupt(format_text("expected at most {} keys in {} of header: {}", most_keys,
                                format_bytes(left()), n_keys_));
   }
   return {};
@@ -202,7 +202,7 @@ Result<GgufType> Parser::read_type(const Where& where) {
   GOGRID_ASSIGN_OR_RETURN(const auto type, number<std::uint32_t>(where));
   if (type >= kTypeCount) {
     return corrupt(
-        std::format("{}: expected a value type below {}: {}", where.text(), kTypeCount, type));
+        format_text("{}: expected a value type below {}: {}", where.text(), kTypeCount, type));
   }
   return static_cast<GgufType>(type);
 }
@@ -221,7 +221,7 @@ Status Parser::read_keys() {
   }
   const auto name_of = [&](std::uint32_t i) { return out_.metadata[i].first; };
   if (const auto twice = index_by_name(n_keys_, name_of, out_.metadata_by_name)) {
-    return corrupt(std::format("expected each key once: {} comes twice", quoted(*twice)));
+    return corrupt(format_text("expected each key once: {} comes twice", quoted(*twice)));
   }
   return {};
 }
@@ -279,7 +279,7 @@ Result<GgufValue> Parser::read_scalar(GgufType type, const Where& where) {
     }
     GOGRID_ASSIGN_OR_RETURN(const auto flag, number<std::uint8_t>(where));
     if (flag > 1)
-      return corrupt(std::format("{}: expected a bool of 0 or 1: {}", where.text(), flag));
+      return corrupt(format_text("{}: expected a bool of 0 or 1: {}", where.text(), flag));
     value.value = flag == 1;
     return {};
   };
@@ -295,7 +295,7 @@ Result<GgufArray> Parser::read_array(const Where& where) {
   }
   GOGRID_ASSIGN_OR_RETURN(array.count, number<std::uint64_t>(where));
   if (array.count > limits_.max_array_elements - array_elements_) {
-    return corrupt(std::format("{}: expected at most {} array elements in the file: {} more",
+    return corrupt(format_text("{}: expected at most {} array elements in the file: {} more",
                                where.text(), limits_.max_array_elements, array.count));
   }
   array_elements_ += array.count;
@@ -321,7 +321,7 @@ Status Parser::skip_strings(std::uint64_t count, const Where& where) {
     std::memcpy(&length, header_.data() + at_, sizeof length);
     at_ += sizeof length;
     if (length > limits_.max_string) {
-      return corrupt(std::format("{}: expected strings of at most {} bytes: element {} has {}",
+      return corrupt(format_text("{}: expected strings of at most {} bytes: element {} has {}",
                                  where.text(), limits_.max_string, i, length));
     }
     if (left() < length) return ends(where);
@@ -336,13 +336,13 @@ Status Parser::read_alignment() {
   if (key == out_.metadata.end()) return {};
   const GgufValue& value = key->second;
   if (value.type != GgufType::kU32) {
-    return corrupt(std::format("key '{}': expected type u32: {}", kAlignmentKey,
+    return corrupt(format_text("key '{}': expected type u32: {}", kAlignmentKey,
                                kTypeNames[static_cast<std::size_t>(value.type)]));
   }
   out_.alignment = std::get<std::uint64_t>(value.value);
   if (!std::has_single_bit(out_.alignment) || out_.alignment < kMinAlignment ||
       out_.alignment > kMaxAlignment) {
-    return corrupt(std::format("key '{}': expected a power of two from {} to {}: {}", kAlignmentKey,
+    return corrupt(format_text("key '{}': expected a power of two from {} to {}: {}", kAlignmentKey,
                                kMinAlignment, kMaxAlignment, out_.alignment));
   }
   return {};
@@ -356,7 +356,7 @@ Status Parser::read_tensors() {
   }
   const auto name_of = [&](std::uint32_t i) { return out_.tensors[i].name; };
   if (const auto twice = index_by_name(n_tensors_, name_of, out_.tensors_by_name)) {
-    return corrupt(std::format("expected each tensor once: {} comes twice", quoted(*twice)));
+    return corrupt(format_text("expected each tensor once: {} comes twice", quoted(*twice)));
   }
   return {};
 }
@@ -378,12 +378,12 @@ Result<GgufTensor> Parser::read_tensor(std::uint64_t position) {
 Status Parser::read_shape(GgufTensor& tensor, const Where& where) {
   GOGRID_ASSIGN_OR_RETURN(tensor.n_dims, number<std::uint32_t>(where));
   if (tensor.n_dims < 1 || tensor.n_dims > tensor.shape.size()) {
-    return corrupt(std::format("{}: expected 1 to 4 dimensions: {}", where.text(), tensor.n_dims));
+    return corrupt(format_text("{}: expected 1 to 4 dimensions: {}", where.text(), tensor.n_dims));
   }
   for (std::uint32_t i = 0; i < tensor.n_dims; ++i) {
     GOGRID_ASSIGN_OR_RETURN(tensor.shape[i], number<std::uint64_t>(where));
     if (tensor.shape[i] == 0) {
-      return corrupt(std::format("{}: expected at least 1 in dimension {}: 0", where.text(), i));
+      return corrupt(format_text("{}: expected at least 1 in dimension {}: 0", where.text(), i));
     }
   }
   return {};
@@ -393,18 +393,18 @@ Status Parser::read_shape(GgufTensor& tensor, const Where& where) {
 Status Parser::size_tensor(GgufTensor& tensor, const Where& where) {
   const auto type = find_tensor_type(tensor.type);
   if (!type) {
-    return unsupported(std::format("{}: expected a tensor type that this build knows: {}",
+    return unsupported(format_text("{}: expected a tensor type that this build knows: {}",
                                    where.text(), why_no_type(tensor.type)));
   }
   tensor.type_name = type->name;
   if (type->intermediate) {
     return unsupported(
-        std::format("{}: expected a type for weights: {} is for intermediate results", where.text(),
+        format_text("{}: expected a type for weights: {} is for intermediate results", where.text(),
                     tensor.type_name));
   }
   const std::uint64_t block = type->block;
   if (tensor.shape[0] % block != 0) {
-    return corrupt(std::format("{}: expected rows of a multiple of {} elements for {}: {}",
+    return corrupt(format_text("{}: expected rows of a multiple of {} elements for {}: {}",
                                where.text(), block, tensor.type_name, tensor.shape[0]));
   }
   std::optional<std::uint64_t> elements = 1;
@@ -427,13 +427,13 @@ Status Parser::place_tensors() {
   for (GgufTensor& tensor : out_.tensors) {
     const Where where = Where::tensor(tensor.name);
     if (tensor.offset % out_.alignment != 0) {
-      return corrupt(std::format("{}: expected an offset that is a multiple of {}: {}",
+      return corrupt(format_text("{}: expected an offset that is a multiple of {}: {}",
                                  where.text(), out_.alignment, tensor.offset));
     }
     const auto start = checked_add(out_.data_offset, tensor.offset);
     const auto end = start ? checked_add(*start, tensor.size) : std::nullopt;
     if (!end || *end > bytes_.size()) {
-      return corrupt(std::format("{}: expected {} bytes at data offset {}: the file has {} bytes",
+      return corrupt(format_text("{}: expected {} bytes at data offset {}: the file has {} bytes",
                                  where.text(), tensor.size, tensor.offset, bytes_.size()));
     }
     tensor.offset = *start;
@@ -450,7 +450,7 @@ Status Parser::check_overlaps() {
       by_offset,
       [](const GgufTensor* a, const GgufTensor* b) { return a->offset + a->size > b->offset; });
   if (overlap == by_offset.end()) return {};
-  return corrupt(std::format("expected tensors apart from each other: {} and {} overlap",
+  return corrupt(format_text("expected tensors apart from each other: {} and {} overlap",
                              quoted((*overlap)->name), quoted((*std::next(overlap))->name)));
 }
 

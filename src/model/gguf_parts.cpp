@@ -1,11 +1,11 @@
 #include "model/gguf_parts.h"
 
 #include <algorithm>
-#include <format>
 #include <numeric>
 #include <optional>
 #include <string>
 
+#include "base/format.h"
 #include "model/name_index.h"
 #include "model/split_file.h"
 
@@ -17,7 +17,7 @@ constexpr std::uint64_t kMostParts = 512;
 constexpr std::string_view kSplitKeys = "split.";
 
 std::unexpected<Error> corrupt(const GgufPart& part, const std::string& what) {
-  return fail(ErrorCode::kCorrupt, std::format("[gguf] {}: {}", part.path.string(), what));
+  return fail(ErrorCode::kCorrupt, format_text("[gguf] {}: {}", part.path.string(), what));
 }
 
 std::string shown(const std::optional<std::uint64_t>& number) {
@@ -29,23 +29,23 @@ Status check_first(const GgufPart& first, std::uint64_t count) {
   const auto number = unsigned_in(first.contents, "split.no");
   const auto refuse = [&](const std::string& what) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[gguf] {}: {}", first.path.string(), what), "MODEL");
+                format_text("[gguf] {}: {}", first.path.string(), what), "MODEL");
   };
   if (count > kMostParts) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[gguf] {}: expected a model in at most {} parts: it is of {}",
+                format_text("[gguf] {}: expected a model in at most {} parts: it is of {}",
                             first.path.string(), kMostParts, count));
   }
   if (number.value_or(0) != 0) {
     return refuse(
-        std::format("expected the first part of a model, NAME-00001-of-{:05}.gguf: this "
+        format_text("expected the first part of a model, NAME-00001-of-{:05}.gguf: this "
                     "is part {} of {}",
                     count, checked_add(*number, 1).value_or(UINT64_MAX), count));
   }
   const auto name = parse_part_name(first.path.stem().native());
   if (name && name->part.number == 1 && name->part.count == count) return {};
   return refuse(
-      std::format("expected a name that ends in -00001-of-{:05}.gguf, by which the other "
+      format_text("expected a name that ends in -00001-of-{:05}.gguf, by which the other "
                   "parts are found: it is the first part of {}",
                   count, count));
 }
@@ -56,7 +56,7 @@ Status check_keys(const GgufPart& part, const GgufPart& first, std::uint64_t num
   const auto expect = [&](std::string_view key, std::uint64_t wanted) -> Status {
     const auto came = unsigned_in(part.contents, key);
     if (came == wanted) return {};
-    return corrupt(part, std::format("expected {} {} (part {} of {}): {}", key, wanted, number,
+    return corrupt(part, format_text("expected {} {} (part {} of {}): {}", key, wanted, number,
                                      count, shown(came)));
   };
   GOGRID_RETURN_IF_ERROR(expect("split.no", number - 1));
@@ -65,7 +65,7 @@ Status check_keys(const GgufPart& part, const GgufPart& first, std::uint64_t num
   if (!tensors) return corrupt(first, "expected the key split.tensors.count: absent");
   GOGRID_RETURN_IF_ERROR(expect("split.tensors.count", *tensors));
   if (part.contents.alignment == first.contents.alignment) return {};
-  return corrupt(part, std::format("expected the alignment of the first part, {}: {}",
+  return corrupt(part, format_text("expected the alignment of the first part, {}: {}",
                                    first.contents.alignment, part.contents.alignment));
 }
 
@@ -74,7 +74,7 @@ Result<GgufPart> open_part(const std::filesystem::path& path, std::uint64_t numb
   auto mapping = MappedFile::open(path);
   if (!mapping && mapping.error().code == ErrorCode::kNotFound) {
     return fail(ErrorCode::kNotFound,
-                std::format("[gguf] part {} of {} is missing: {}", number, count, path.string()),
+                format_text("[gguf] part {} of {} is missing: {}", number, count, path.string()),
                 "MODEL");
   }
   if (!mapping) return std::unexpected(mapping.error());
@@ -133,14 +133,14 @@ Result<JoinedParts> join_parts(std::span<const GgufPart> parts, const GgufLimits
     if (out.tensors.size() > limits.max_tensors || out.data_offset > limits.max_header) {
       return fail(
           ErrorCode::kTooLarge,
-          std::format("[gguf] {}: expected at most {} tensors and {} of headers in all "
+          format_text("[gguf] {}: expected at most {} tensors and {} of headers in all "
                       "parts: more",
                       part.path.string(), limits.max_tensors, format_bytes(limits.max_header)));
     }
   }
   const std::uint64_t expected = unsigned_in(first.contents, "split.tensors.count").value_or(0);
   if (expected != out.tensors.size()) {
-    return corrupt(first, std::format("expected {} tensors in all parts (split.tensors.count): {}",
+    return corrupt(first, format_text("expected {} tensors in all parts (split.tensors.count): {}",
                                       expected, out.tensors.size()));
   }
   index_by_name(
@@ -150,7 +150,7 @@ Result<JoinedParts> join_parts(std::span<const GgufPart> parts, const GgufLimits
       out.tensors.size(), [&](std::uint32_t i) { return out.tensors[i].name; },
       out.tensors_by_name);
   if (twice) {
-    return corrupt(first, std::format("expected each tensor in one part: {} is in two", *twice));
+    return corrupt(first, format_text("expected each tensor in one part: {} is in two", *twice));
   }
   return joined;
 }

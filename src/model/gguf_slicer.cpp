@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "model/gguf_encoder.h"
 #include "model/layer_name.h"
 #include "model/row_quantizer.h"
@@ -68,9 +68,9 @@ class Slicer {
 
  private:
   std::unexpected<Error> refuse(ErrorCode code, const std::string& what) const {
-    return fail(code, std::format("[gguf_slicer] {}: {}", source_.path().string(), what));
+    return fail(code, format_text("[gguf_slicer] {}: {}", source_.path().string(), what));
   }
-  std::string arch_key(std::string_view tail) const { return std::format("{}.{}", arch_, tail); }
+  std::string arch_key(std::string_view tail) const { return format_text("{}.{}", arch_, tail); }
   bool is_last() const { return range_.last == n_layers_; }
 
   Status check_source();
@@ -123,14 +123,14 @@ Status Slicer::check_source() {
   constexpr std::uint64_t kMostLayers = 1U << 16;
   if (!layers || *layers == 0 || *layers > kMostLayers) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("expected the key {} from 1 to {}: {}", arch_key("block_count"),
+                  format_text("expected the key {} from 1 to {}: {}", arch_key("block_count"),
                               kMostLayers, layers ? std::to_string(*layers) : "absent"));
   }
   n_layers_ = static_cast<std::uint32_t>(*layers);
   if (range_.first >= range_.last || range_.last > n_layers_) {
     return fail(
         ErrorCode::kInvalidArgument,
-        std::format("[gguf_slicer] layers {}: model has {} layers", to_string(range_), n_layers_));
+        format_text("[gguf_slicer] layers {}: model has {} layers", to_string(range_), n_layers_));
   }
   return {};
 }
@@ -142,7 +142,7 @@ Status Slicer::choose_tensors() {
     const auto layered = parse_layer_name(tensor.name);
     if (layered && (layered->layer < range_.first || layered->layer >= range_.last)) continue;
     GOGRID_RETURN_IF_ERROR(add_tensor(
-        tensor, layered ? std::format("blk.{}{}", layered->layer - range_.first, layered->rest)
+        tensor, layered ? format_text("blk.{}{}", layered->layer - range_.first, layered->rest)
                         : std::string(tensor.name)));
   }
   return check_layers();
@@ -156,7 +156,7 @@ Status Slicer::add_tensor(const GgufTensor& tensor, std::string name) {
     const bool rows_are_whole_blocks =
         wide > 0 || ggml_blck_size(static_cast<ggml_type>(tensor.type)) == 1;
     if (!rows_are_whole_blocks) {
-      return refuse(ErrorCode::kUnsupported, std::format("expected {} to be stored unpacked: {}",
+      return refuse(ErrorCode::kUnsupported, format_text("expected {} to be stored unpacked: {}",
                                                          tensor.name, tensor.type_name));
     }
     slice.size = tensor.size / tensor.shape[wide] * kVocabularyStub;
@@ -176,12 +176,12 @@ Status Slicer::check_layers() const {
   }
   if (std::ranges::none_of(seen, std::identity{})) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("expected tensors named blk.N.*: architecture '{}' has none", arch_));
+                  format_text("expected tensors named blk.N.*: architecture '{}' has none", arch_));
   }
   const auto absent = std::ranges::find(seen, false);
   if (absent != seen.end()) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("expected tensors of {} layers: layer {} has none", n_layers_,
+                  format_text("expected tensors of {} layers: layer {} has none", n_layers_,
                               range_.first + static_cast<std::uint32_t>(absent - seen.begin())));
   }
   if (source_.tensor("token_embd.weight") == nullptr) {
@@ -310,7 +310,7 @@ Status Slicer::copy_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& d
 
 Status Slicer::report(Bytes done, const Progress& progress) const {
   if (!progress || progress(done, data_size_)) return {};
-  return refuse(ErrorCode::kCancelled, std::format("slice {}: cancelled", to_string(range_)));
+  return refuse(ErrorCode::kCancelled, format_text("slice {}: cancelled", to_string(range_)));
 }
 
 Status Slicer::quantize_tensor(AtomicFile& file, const SliceTensor& tensor, Bytes& done,
@@ -326,7 +326,7 @@ Status Slicer::quantize_tensor(AtomicFile& file, const SliceTensor& tensor, Byte
     const auto made = quantize_rows(rows, *tensor.becomes, std::thread::hardware_concurrency());
     if (!made) {
       return refuse(made.error().code,
-                    std::format("{}: {}", tensor.source->name, made.error().message));
+                    format_text("{}: {}", tensor.source->name, made.error().message));
     }
     GOGRID_RETURN_IF_ERROR(file.write(*made));
     done += made->size();

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <numbers>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -48,7 +48,7 @@ class ArchitectureKeys {
   void text(std::string_view tail, std::string_view value) { keys_.text(name(tail), value); }
 
  private:
-  std::string name(std::string_view tail) const { return std::format("{}.{}", gguf_, tail); }
+  std::string name(std::string_view tail) const { return format_text("{}.{}", gguf_, tail); }
 
   std::string_view gguf_;
   GgufKeys& keys_;
@@ -72,7 +72,7 @@ void describe_rope(const Rope& rope, ArchitectureKeys& keys) {
   } else if (rope.type != "default" && rope.type != "llama3") {
     rope.config.refuse(
         "rope_scaling",
-        std::format("expected default, linear, yarn or llama3: {}", excerpt(rope.type)),
+        format_text("expected default, linear, yarn or llama3: {}", excerpt(rope.type)),
         ErrorCode::kUnsupported);
   }
   keys.f32("rope.freq_base", rope.theta);
@@ -83,7 +83,7 @@ void expect_activation(const HfConfig& config, std::string_view key,
                        std::initializer_list<std::string_view> known) {
   const std::string activation = config.text_or(key, *known.begin());
   if (std::ranges::contains(known, activation)) return;
-  config.refuse(key, std::format("expected {}: {}", *known.begin(), excerpt(activation)),
+  config.refuse(key, format_text("expected {}: {}", *known.begin(), excerpt(activation)),
                 ErrorCode::kUnsupported);
 }
 
@@ -126,14 +126,14 @@ std::uint32_t head_width(const HfConfig& config) {
 void expect_layer_pattern(const HfConfig& config, std::uint32_t period) {
   for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
     if (config.count_or(key, period) == period) continue;
-    config.refuse(key, std::format("expected {}", period), ErrorCode::kUnsupported);
+    config.refuse(key, format_text("expected {}", period), ErrorCode::kUnsupported);
   }
   const std::vector<std::string> types = config.texts("layer_types", 1024);
   for (std::size_t i = 0; i < types.size(); ++i) {
     const bool full = (i + 1) % period == 0;
     if (types[i] == (full ? "full_attention" : "sliding_attention")) continue;
     config.refuse("layer_types",
-                  std::format("expected every {}th layer to have full attention, and the others a "
+                  format_text("expected every {}th layer to have full attention, and the others a "
                               "sliding window: layer {} differs",
                               period, i),
                   ErrorCode::kUnsupported);
@@ -149,7 +149,7 @@ void expect_query_scale(const HfConfig& config, std::uint32_t layers_of_27b, std
   const bool is_27b = config.count("num_hidden_layers") == layers_of_27b;
   const std::uint32_t wanted = is_27b ? config.count("hidden_size") / heads : width;
   if (scalar == static_cast<float>(wanted)) return;
-  config.refuse("query_pre_attn_scalar", std::format("expected {}: {}", wanted, scalar),
+  config.refuse("query_pre_attn_scalar", format_text("expected {}: {}", wanted, scalar),
                 ErrorCode::kUnsupported);
 }
 
@@ -185,7 +185,7 @@ std::vector<float> llama3_factors(const HfConfig& config, const Rope& rope) {
   const float theta = rope.theta.value_or(10000);
   if (width > kWidest || theta <= 0) {
     config.refuse("head_dim",
-                  std::format("expected at most {}, and a rope_theta above 0", kWidest));
+                  format_text("expected at most {}, and a rope_theta above 0", kWidest));
     return {};
   }
   if (factor <= 0 || low <= 0 || high <= low || original <= 0) {
@@ -215,7 +215,7 @@ std::vector<float> phi3_factors(const HfConfig& config, const Rope& rope, std::s
   const std::size_t wanted = phi3_rotated(config) / 2;
   std::vector<float> factors = rope.config.numbers(key, wanted);
   if (factors.size() != wanted) {
-    config.refuse(key, std::format("expected {} numbers: {}", wanted, factors.size()));
+    config.refuse(key, format_text("expected {} numbers: {}", wanted, factors.size()));
   }
   return factors;
 }
@@ -232,7 +232,7 @@ void describe_llama(const HfConfig& config, std::string_view gguf, HfDescription
   // libllama attends to everything in this architecture: up to the window that is the same.
   const auto window = config.maybe_count("sliding_window");
   if (window && *window > 0 && *window < context) {
-    out.notes.push_back(std::format(
+    out.notes.push_back(format_text(
         "context cut from {} to {} tokens, the model's sliding window, which is not computed here",
         context, *window));
     context = *window;
@@ -326,7 +326,7 @@ void describe_phi3(const HfConfig& config, std::string_view gguf, HfDescription&
     keys.f32("rope.scaling.attn_factor",
              long_rope_attention(static_cast<float>(context), static_cast<float>(original)));
   } else if (rope.type != "default") {
-    config.refuse("rope_scaling", std::format("expected longrope: {}", excerpt(rope.type)),
+    config.refuse("rope_scaling", format_text("expected longrope: {}", excerpt(rope.type)),
                   ErrorCode::kUnsupported);
   }
 }

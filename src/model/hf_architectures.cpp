@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <format>
 #include <vector>
 
+#include "base/format.h"
 #include "base/nearest.h"
 #include "base/text.h"
 #include "model/hf_architecture_keys.h"
@@ -129,7 +129,7 @@ LayerPart layer_part_of(std::string_view name) {
     const auto [stopped, error] =
         std::from_chars(name.data() + start, name.data() + end, part.layer);
     if (error == std::errc{} && stopped == name.data() + end) {
-      part.pattern = std::format("{}{{}}{}", name.substr(0, start), name.substr(end));
+      part.pattern = format_text("{}{{}}{}", name.substr(0, start), name.substr(end));
       part.has_layer = true;
       return part;
     }
@@ -196,7 +196,7 @@ Result<const HfArchitecture*> architecture_named(std::string_view hf) {
   if (found != kArchitectures.end()) return &*found;
   if (hf.starts_with("Whisper")) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[import] expected a model of text: {} is speech, served by a later "
+                format_text("[import] expected a model of text: {} is speech, served by a later "
                             "version",
                             excerpt(hf)));
   }
@@ -204,7 +204,7 @@ Result<const HfArchitecture*> architecture_named(std::string_view hf) {
   for (const HfArchitecture& one : kArchitectures) known.emplace_back(one.hf);
   return fail(
       ErrorCode::kUnsupported,
-      std::format("[import] expected an architecture that can be imported: {}{}",
+      format_text("[import] expected an architecture that can be imported: {}{}",
                   hf.empty() ? "config.json names none" : excerpt(hf), suggestion(hf, known)));
 }
 
@@ -237,7 +237,7 @@ Result<std::optional<TensorPlace>> place_of(const HfArchitecture& architecture,
     place.suffix = suffix;
     return place;
   }
-  return fail(ErrorCode::kUnsupported, std::format("[import] expected tensors of {} only: {}",
+  return fail(ErrorCode::kUnsupported, format_text("[import] expected tensors of {} only: {}",
                                                    architecture.hf, excerpt(hf_name)));
 }
 

@@ -1,10 +1,10 @@
 #include "model/hf_config.h"
 
 #include <cmath>
-#include <format>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "model/bounded_json.h"
@@ -37,7 +37,7 @@ Result<HfConfig> HfConfig::read(const std::filesystem::path& folder, std::string
 Result<HfConfig> HfConfig::of(Json json, std::string where) {
   if (!json.is_object()) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[import] {}: expected an object: {}", where, json.type_name()));
+                format_text("[import] {}: expected an object: {}", where, json.type_name()));
   }
   return HfConfig(std::make_shared<const Json>(std::move(json)),
                   std::make_shared<Shared>(Shared{std::move(where), std::nullopt}));
@@ -51,12 +51,12 @@ const Json* HfConfig::find(std::string_view key) const {
 void HfConfig::refuse(std::string_view key, std::string_view what, ErrorCode code) const {
   if (shared_->fault) return;
   shared_->fault =
-      Error{code, std::format("[import] {}: {}: {}", shared_->where, key, what), {}, {}};
+      Error{code, format_text("[import] {}: {}: {}", shared_->where, key, what), {}, {}};
 }
 
 void HfConfig::expected(std::string_view key, std::string_view what) const {
   const Json* value = find(key);
-  refuse(key, std::format("expected {}: {}", what,
+  refuse(key, format_text("expected {}: {}", what,
                           value == nullptr ? "absent" : excerpt(value->dump())));
 }
 
@@ -105,7 +105,7 @@ std::optional<std::uint32_t> HfConfig::maybe_count(std::string_view key) const {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number_unsigned() || value->get<std::uint64_t>() > kMostCount) {
-    expected(key, std::format("a whole number up to {}", kMostCount));
+    expected(key, format_text("a whole number up to {}", kMostCount));
     return std::nullopt;
   }
   return value->get<std::uint32_t>();
@@ -114,7 +114,7 @@ std::optional<std::uint32_t> HfConfig::maybe_count(std::string_view key) const {
 std::uint32_t HfConfig::count(std::string_view key) const {
   const auto value = maybe_count(key);
   if (value && *value > 0) return *value;
-  expected(key, std::format("a whole number from 1 to {}", kMostCount));
+  expected(key, format_text("a whole number from 1 to {}", kMostCount));
   return 1;
 }
 
@@ -158,7 +158,7 @@ std::vector<float> HfConfig::numbers(std::string_view key, std::size_t most) con
   std::vector<float> all;
   if (value == nullptr) return all;
   if (!value->is_array() || value->size() > most) {
-    expected(key, std::format("at most {} numbers", most));
+    expected(key, format_text("at most {} numbers", most));
     return all;
   }
   for (const Json& one : *value) {
@@ -176,7 +176,7 @@ std::vector<std::string> HfConfig::texts(std::string_view key, std::size_t most)
   std::vector<std::string> all;
   if (value == nullptr) return all;
   if (!value->is_array() || value->size() > most) {
-    expected(key, std::format("at most {} texts", most));
+    expected(key, format_text("at most {} texts", most));
     return all;
   }
   for (const Json& one : *value) {
@@ -194,7 +194,7 @@ std::vector<HfConfig> HfConfig::objects(std::string_view key, std::size_t most) 
   std::vector<HfConfig> all;
   if (value == nullptr) return all;
   if (!value->is_array() || value->size() > most) {
-    expected(key, std::format("at most {} objects", most));
+    expected(key, format_text("at most {} objects", most));
     return all;
   }
   for (const Json& one : *value) {

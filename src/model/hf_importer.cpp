@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <map>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/hf_architectures.h"
 #include "model/hf_config.h"
@@ -37,13 +37,13 @@ Status refuse_ctranslate2(const fs::path& folder) {
   if (head.find("WhisperSpec") != std::string::npos) {
     return fail(
         ErrorCode::kUnsupported,
-        std::format("[import] {}: expected a model of text: this is Whisper as faster-whisper "
+        format_text("[import] {}: expected a model of text: this is Whisper as faster-whisper "
                     "keeps it, speech, served by a later version",
                     folder.string()));
   }
   if (head.find("Spec") == std::string::npos) return {};
   return fail(ErrorCode::kUnsupported,
-              std::format("[import] {}: expected safetensors: model.bin is CTranslate2's",
+              format_text("[import] {}: expected safetensors: model.bin is CTranslate2's",
                           folder.string()));
 }
 
@@ -77,7 +77,7 @@ Result<std::uint32_t> token_count(const std::vector<TensorJob>& jobs) {
   if (embeddings == jobs.end() || embeddings->spec.shape.size() != 2 ||
       embeddings->spec.shape[1] > kMostTokens) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[import] expected embeddings of at most {} tokens, "
+                format_text("[import] expected embeddings of at most {} tokens, "
                             "a row each",
                             kMostTokens));
   }
@@ -128,7 +128,7 @@ void note_mislabelled_zeros(const std::vector<TensorJob>& jobs, std::vector<std:
       jobs, [](const TensorJob& job) { return job.packed && job.packed->zeros_mislabelled(); });
   if (count == 0) return;
   notes.push_back(
-      std::format("zeros of {} tensors are not stored as the configuration says: read as it says "
+      format_text("zeros of {} tensors are not stored as the configuration says: read as it says "
                   "that they are, symmetric",
                   count));
 }
@@ -168,12 +168,12 @@ Status describe_pooling(const fs::path& folder, std::string_view gguf, GgufKeys&
                                                             {"pooling_mode_lasttoken", 3}});
   for (const auto& [mode, number] : kModes) {
     if (!pooling.flag_or(mode, false)) continue;
-    keys.u32(std::format("{}.pooling_type", gguf), number);
+    keys.u32(format_text("{}.pooling_type", gguf), number);
     return pooling.status();
   }
   GOGRID_RETURN_IF_ERROR(pooling.status());
   return fail(ErrorCode::kUnsupported,
-              std::format("[import] {}: expected pooling by mean, first or last token: another",
+              format_text("[import] {}: expected pooling by mean, first or last token: another",
                           path.string()));
 }
 

@@ -1,12 +1,12 @@
 #include "model/hf_shapes.h"
 
 #include <algorithm>
-#include <format>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -87,7 +87,7 @@ Status HfShapes::check(std::string_view name, std::span<const std::uint64_t> sha
   };
   if (std::ranges::equal(shape, expected, fits)) return {};
   return fail(ErrorCode::kCorrupt,
-              std::format("[import] tensor {}: expected {}, as config.json says: {}", excerpt(name),
+              format_text("[import] tensor {}: expected {}, as config.json says: {}", excerpt(name),
                           shape_text(expected, "any"), shape_text(shape, "0")));
 }
 

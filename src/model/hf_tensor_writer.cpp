@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <format>
 #include <future>
 #include <numeric>
 #include <span>
 #include <thread>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -20,7 +20,7 @@ constexpr Bytes kStep = 4 * kMiB;
 constexpr std::size_t kBlock = 2048;
 
 std::unexpected<Error> refuse(ErrorCode code, std::string_view tensor, const std::string& what) {
-  return fail(code, std::format("[import] tensor {}: {}", excerpt(tensor), what));
+  return fail(code, format_text("[import] tensor {}: {}", excerpt(tensor), what));
 }
 
 Status report(const GgufWriter& writer, const Progress& progress) {

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <map>
 #include <set>
 #include <span>
 #include <tuple>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/hf_shapes.h"
 
@@ -15,7 +15,7 @@ namespace gogrid {
 namespace {
 
 std::unexpected<Error> refuse(ErrorCode code, std::string_view tensor, const std::string& what) {
-  return fail(code, std::format("[import] tensor {}: {}", excerpt(tensor), what));
+  return fail(code, format_text("[import] tensor {}: {}", excerpt(tensor), what));
 }
 
 bool is_norm(std::string_view gguf_name) { return gguf_name.ends_with("norm.weight"); }
@@ -109,8 +109,8 @@ Result<std::optional<TensorPlace>> Planner::find_place(
                   "how it is packed: absent");
   }
   if (part->part == "qweight")
-    return place_of(architecture_, std::format("{}.weight", part->matrix));
-  if (weights_.tensor(std::format("{}.qweight", part->matrix)) != nullptr) return std::nullopt;
+    return place_of(architecture_, format_text("{}.weight", part->matrix));
+  if (weights_.tensor(format_text("{}.qweight", part->matrix)) != nullptr) return std::nullopt;
   return refuse(ErrorCode::kCorrupt, tensor.name(), "expected qweight beside it: absent");
 }
 
@@ -122,7 +122,7 @@ Status Planner::add(const ShardTensor& tensor) {
   if (tied_ && place->rule->gguf == "output") return {};
   if (place->has_layer && place->layer >= layers_) {
     return refuse(ErrorCode::kCorrupt, tensor.name(),
-                  std::format("expected layers below {}", layers_));
+                  format_text("expected layers below {}", layers_));
   }
   TensorJob job;
   job.source = tensor;
@@ -137,7 +137,7 @@ Status Planner::add(const ShardTensor& tensor) {
   const auto [at, added] = jobs_.emplace(order_of(*place), std::move(job));
   if (!added) {
     return refuse(ErrorCode::kCorrupt, tensor.name(),
-                  std::format("expected one that becomes {}: there is {} too", at->second.spec.name,
+                  format_text("expected one that becomes {}: there is {} too", at->second.spec.name,
                               excerpt(at->second.source.name())));
   }
   return {};
@@ -153,13 +153,13 @@ bool Planner::is_made_up_bias(const ShardTensor& tensor, const TensorPlace& plac
     return false;
   }
   const std::string_view matrix = tensor.name().substr(0, tensor.name().rfind('.'));
-  return weights_.tensor(std::format("{}.qweight", matrix)) != nullptr &&
+  return weights_.tensor(format_text("{}.qweight", matrix)) != nullptr &&
          std::ranges::all_of(tensor.data(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 Result<PackedMatrix> Planner::open_packed(std::string_view matrix) const {
   const auto part = [&](std::string_view name) {
-    const ShardTensor* found = weights_.tensor(std::format("{}.{}", matrix, name));
+    const ShardTensor* found = weights_.tensor(format_text("{}.{}", matrix, name));
     return found == nullptr ? TensorView{} : TensorView{found->info, found->data()};
   };
   return PackedMatrix::open(*format_, matrix,
@@ -196,7 +196,7 @@ Status Planner::set_shape(TensorJob& job) const {
   if (!is_weight(info.type)) {
     return refuse(
         ErrorCode::kUnsupported, info.name,
-        std::format("expected F32, F16, BF16, F8_E4M3 or F8_E5M2: {}", to_string(info.type)));
+        format_text("expected F32, F16, BF16, F8_E4M3 or F8_E5M2: {}", to_string(info.type)));
   }
   job.spec.shape.assign(info.shape.rbegin(), info.shape.rend());
   job.type = stays_whole(job.spec) ? StoredType::kF32 : types_.plain;
@@ -213,7 +213,7 @@ Status Planner::set_edits(TensorJob& job, const TensorPlace& place) const {
   if (job.permuted_heads == 0 || rows % (std::uint64_t{job.permuted_heads} * 2) == 0) return {};
   return refuse(
       ErrorCode::kCorrupt, job.source.name(),
-      std::format("expected rows of {} heads of even width: {} rows", job.permuted_heads, rows));
+      format_text("expected rows of {} heads of even width: {} rows", job.permuted_heads, rows));
 }
 
 void Planner::add_made(std::string_view name, std::vector<float> values) {
@@ -233,7 +233,7 @@ Status Planner::check_complete() const {
     for (std::uint32_t layer = 0; layer < (layered ? layers_ : 1); ++layer) {
       const TensorPlace place{&rule, layer, layered, ".weight"};
       if (names.contains(place.gguf_name())) continue;
-      return fail(ErrorCode::kCorrupt, std::format("[import] expected the tensor {} ({}): absent",
+      return fail(ErrorCode::kCorrupt, format_text("[import] expected the tensor {} ({}): absent",
                                                    rule.hf, place.gguf_name()));
     }
   }

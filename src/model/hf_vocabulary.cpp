@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/text.h"
 #include "model/bounded_json.h"
 #include "model/pre_tokenizers.h"
@@ -87,14 +87,14 @@ Result<std::vector<HfToken>> TokenTable::finish(const fs::path& folder,
                                                 std::vector<std::string>& notes) {
   std::set<std::string_view> texts;
   for (std::size_t id = 0; id < tokens_.size(); ++id) {
-    if (!taken_[id]) tokens_[id] = {std::format("[PAD{}]", id), TokenKind::kUnused, kUnusedScore};
+    if (!taken_[id]) tokens_[id] = {format_text("[PAD{}]", id), TokenKind::kUnused, kUnusedScore};
     if (texts.insert(tokens_[id].text).second) continue;
     return fail(ErrorCode::kCorrupt,
-                std::format("[import] {}: token {}: expected a text of its own: {}",
+                format_text("[import] {}: token {}: expected a text of its own: {}",
                             folder.string(), id, excerpt(tokens_[id].text)));
   }
   if (beyond_ > 0) {
-    notes.push_back(std::format("{} tokens beyond the {} rows of the embeddings are left out",
+    notes.push_back(format_text("{} tokens beyond the {} rows of the embeddings are left out",
                                 beyond_, tokens_.size()));
   }
   return std::move(tokens_);
@@ -123,13 +123,13 @@ Status read_added_tokens(const fs::path& path, std::vector<AddedToken>& added) {
   if (!is_there(path)) return {};
   GOGRID_ASSIGN_OR_RETURN(const Json json, read_json(path));
   if (!json.is_object()) {
-    return fail(ErrorCode::kCorrupt, std::format("[import] {}: expected texts with their ids: {}",
+    return fail(ErrorCode::kCorrupt, format_text("[import] {}: expected texts with their ids: {}",
                                                  path.string(), excerpt(json.dump())));
   }
   for (const auto& [text, id] : json.items()) {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() > kMostTokenId || text.empty()) {
       return fail(ErrorCode::kCorrupt,
-                  std::format("[import] {}: {}: expected an id of 0 to {}: {}", path.string(),
+                  format_text("[import] {}: {}: expected an id of 0 to {}: {}", path.string(),
                               excerpt(text), kMostTokenId, excerpt(id.dump())));
     }
     added.push_back({id.get<std::uint32_t>(), text, false});
@@ -173,7 +173,7 @@ Status fill_from_sentencepiece(const fs::path& path, TokenTable& table, HfVocabu
   GOGRID_ASSIGN_OR_RETURN(const SentencePieceModel model, read_sentencepiece(path));
   if (model.algorithm != PieceAlgorithm::kBytePair) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[import] {}: expected byte-pair pieces: another algorithm of "
+                format_text("[import] {}: expected byte-pair pieces: another algorithm of "
                             "SentencePiece",
                             path.string()));
   }
@@ -255,14 +255,14 @@ Status fill(const fs::path& folder, VocabularyKind wanted, const TokenizerFiles&
   }
   if (!files.definition) {
     return fail(ErrorCode::kNotFound,
-                std::format("[import] {}: expected {}tokenizer.json: absent", folder.string(),
+                format_text("[import] {}: expected {}tokenizer.json: absent", folder.string(),
                             wanted == VocabularyKind::kText ? "tokenizer.model or " : ""));
   }
   const TokenizerDefinition& definition = *files.definition;
   const bool words = definition.kind == TokenizerKind::kWordPiece;
   if (words != (wanted == VocabularyKind::kBert)) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[import] {}: expected {}: another kind of tokenizer", folder.string(),
+                format_text("[import] {}: expected {}: another kind of tokenizer", folder.string(),
                             words ? "byte pairs or pieces" : "WordPiece"));
   }
   if (words) {
@@ -291,7 +291,7 @@ constexpr auto kRoles =
 
 // "<s>", or {"content": "<s>", ...}.
 std::string text_of_role(const HfConfig& config, std::string_view role) {
-  const std::string key = std::format("{}_token", role);
+  const std::string key = format_text("{}_token", role);
   return config.is_object(key) ? config.object(key).text_or("content", "")
                                : config.text_or(key, "");
 }
@@ -313,7 +313,7 @@ void find_special_ids(const HfConfig& tokenizer, const HfConfig& model, HfVocabu
       out.special_ids.emplace(role, named->second);
       continue;
     }
-    const std::string key = std::format("{}_token_id", role);
+    const std::string key = format_text("{}_token_id", role);
     if (model.is_array(key)) continue;  // several; libllama knows those by their texts
     const auto id = model.maybe_id(key);
     if (id && *id < out.tokens.size()) out.special_ids.emplace(role, *id);
@@ -327,7 +327,7 @@ void find_adds(const TokenizerFiles& files, HfVocabulary& out) {
   bool last = of_words;
   if (files.definition && files.definition->has_template) {
     const auto is_role = [&](const std::string& text, std::string_view role) {
-      return !text.empty() && (!files.config.has(std::format("{}_token", role)) ||
+      return !text.empty() && (!files.config.has(format_text("{}_token", role)) ||
                                text == text_of_role_or_kin(files.config, role));
     };
     first = is_role(files.definition->first, "bos") || is_role(files.definition->first, "cls");
@@ -345,13 +345,13 @@ Status add_template(std::string name, std::string text, const fs::path& folder, 
   };
   if (name.empty() || name.size() > 64 || !std::ranges::all_of(name, is_plain)) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[import] {}: expected a template's name of letters, digits and '_': "
+                format_text("[import] {}: expected a template's name of letters, digits and '_': "
                             "{}",
                             folder.string(), excerpt(name)));
   }
   if (text.size() > kMaxTemplate) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[import] {}: template {}: expected at most {}: {}", folder.string(),
+                format_text("[import] {}: template {}: expected at most {}: {}", folder.string(),
                             name, format_bytes(kMaxTemplate), format_bytes(text.size())));
   }
   out.chat_templates.emplace_back(std::move(name), std::move(text));
@@ -426,7 +426,7 @@ constexpr auto kIdKeys = std::to_array<std::pair<std::string_view, std::string_v
     {"mask", "mask_token_id"},
 });
 
-std::string key_of(std::string_view tail) { return std::format("tokenizer.ggml.{}", tail); }
+std::string key_of(std::string_view tail) { return format_text("tokenizer.ggml.{}", tail); }
 
 void add_token_keys(const HfVocabulary& vocabulary, GgufKeys& keys) {
   std::vector<std::string> texts;
@@ -449,7 +449,7 @@ void add_template_keys(const HfVocabulary& vocabulary, GgufKeys& keys) {
     if (name == "default") {
       keys.text("tokenizer.chat_template", text);
     } else {
-      keys.text(std::format("tokenizer.chat_template.{}", name), text);
+      keys.text(format_text("tokenizer.chat_template.{}", name), text);
       others.push_back(name);
     }
   }
@@ -467,7 +467,7 @@ void add_vocabulary_keys(const HfVocabulary& vocabulary, GgufKeys& keys) {
     if (id != vocabulary.special_ids.end()) keys.u32(key_of(key), id->second);
   }
   for (const auto& [role, adds] : vocabulary.adds) {
-    keys.flag(key_of(std::format("add_{}_token", role)), adds);
+    keys.flag(key_of(format_text("add_{}_token", role)), adds);
   }
   if (vocabulary.space_prefix) keys.flag(key_of("add_space_prefix"), *vocabulary.space_prefix);
   if (vocabulary.composes) keys.flag(key_of("normalizer.nfc"), true);

@@ -1,8 +1,8 @@
 #include "model/http_ask.h"
 
-#include <format>
 #include <random>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -104,7 +104,7 @@ Result<std::optional<Answer>> Asking::once(const HttpUrl& url) {
   GOGRID_ASSIGN_OR_RETURN(const bool whole, comes_whole(transfer, sink));
   if (sink.too_large_) {
     return fail(ErrorCode::kTooLarge,
-                std::format("[pull] expected {} of at most {} from {}: it is larger",
+                format_text("[pull] expected {} of at most {} from {}: it is larger",
                             question_.what, format_bytes(question_.most), url.shown()));
   }
   const bool body_matters =
@@ -138,7 +138,7 @@ Error Asking::last_error(const std::optional<Answer>& answer) const {
   }
   return {
       ErrorCode::kUnavailable,
-      std::format("[pull] expected {} from {}: {}", question_.what, question_.url.shown(), why_),
+      format_text("[pull] expected {} from {}: {}", question_.what, question_.url.shown(), why_),
       {},
       {}};
 }

@@ -7,8 +7,9 @@
 
 #include <array>
 #include <cstdlib>
-#include <format>
 #include <map>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -31,7 +32,7 @@ using Multi = std::unique_ptr<CURLM, MultiDeleter>;
 using List = std::unique_ptr<curl_slist, ListDeleter>;
 
 std::unexpected<Error> curl_error(std::string_view what, const char* why) {
-  return fail(ErrorCode::kInternal, std::format("[http] {}: {}", what, why));
+  return fail(ErrorCode::kInternal, format_text("[http] {}: {}", what, why));
 }
 
 // libcurl's own initialization is for the whole process and needed once.

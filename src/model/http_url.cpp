@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <format>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -32,7 +32,7 @@ std::string lowered(std::string_view text) {
 
 std::unexpected<Error> bad(std::string_view expected, std::string_view came) {
   // Up to the query: what comes after may be a secret.
-  return fail(ErrorCode::kInvalidArgument, std::format("[url] expected {}: {}", expected,
+  return fail(ErrorCode::kInvalidArgument, format_text("[url] expected {}: {}", expected,
                                                        excerpt(came.substr(0, came.find('?')))));
 }
 
@@ -111,8 +111,8 @@ bool is_loopback_v4(std::uint32_t address) {
 
 std::string HttpUrl::text() const {
   const bool usual = port == (https ? kHttpsPort : kHttpPort);
-  return std::format("{}://{}{}{}", https ? "https" : "http", host,
-                     usual ? "" : std::format(":{}", port), target);
+  return format_text("{}://{}{}{}", https ? "https" : "http", host,
+                     usual ? "" : format_text(":{}", port), target);
 }
 
 std::string HttpUrl::shown() const {
@@ -127,7 +127,7 @@ std::string HttpUrl::file_name() const {
 
 Result<HttpUrl> parse_url(std::string_view text) {
   text = text.substr(0, text.find('#'));
-  if (text.size() > kMaxUrl) return bad(std::format("an address of at most {} bytes", kMaxUrl), "");
+  if (text.size() > kMaxUrl) return bad(format_text("an address of at most {} bytes", kMaxUrl), "");
   if (!is_clean(text)) return bad("an address in visible ASCII (the rest as %XX)", text);
   HttpUrl url;
   const std::size_t scheme_end = text.find("://");
@@ -194,7 +194,7 @@ bool is_loopback(const HttpUrl& url) {
 Status check_scheme(const HttpUrl& url, bool allow_http) {
   if (url.https || allow_http || is_loopback(url)) return {};
   return fail(ErrorCode::kInvalidArgument,
-              std::format("[url] expected https:// for another machine: {} (anybody on the way can "
+              format_text("[url] expected https:// for another machine: {} (anybody on the way can "
                           "read and change it; --allow-http takes it nevertheless)",
                           url.shown()));
 }
@@ -203,7 +203,7 @@ Status check_hop(const HttpUrl& from, const HttpUrl& to, bool allow_http) {
   if (is_loopback(to) && !is_loopback(from)) {
     return fail(
         ErrorCode::kPermissionDenied,
-        std::format("[url] expected a redirect to another machine: {} leads to this one, {}",
+        format_text("[url] expected a redirect to another machine: {} leads to this one, {}",
                     from.shown(), to.shown()));
   }
   return check_scheme(to, allow_http);
@@ -217,7 +217,7 @@ std::string percent_encode(std::string_view text, bool keep_slashes) {
     if (plain)
       encoded += c;
     else
-      encoded += std::format("%{:02X}", static_cast<unsigned char>(c));
+      encoded += format_text("%{:02X}", static_cast<unsigned char>(c));
   }
   return encoded;
 }

@@ -1,9 +1,9 @@
 #include "model/hub_answers.h"
 
 #include <algorithm>
-#include <format>
 #include <nlohmann/json.hpp>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/bounded_json.h"
 
@@ -21,7 +21,7 @@ constexpr std::string_view kDigestPrefix = "sha256:";
 std::unexpected<Error> corrupt(std::string_view where, std::string_view expected,
                                std::string_view came) {
   return fail(ErrorCode::kCorrupt,
-              std::format("[{}] expected {}: {}", where, expected, excerpt(came)));
+              format_text("[{}] expected {}: {}", where, expected, excerpt(came)));
 }
 
 Result<Json> parse_bounded(std::string_view json, std::string_view where) {
@@ -120,7 +120,7 @@ Result<RegistryBlob> parse_registry_manifest(std::string_view json, std::string_
   if (!root.is_object() || layers == root.end() || !layers->is_array())
     return corrupt(where, "a manifest with layers", root.type_name());
   if (layers->size() > kMaxLayers)
-    return corrupt(where, std::format("at most {} layers", kMaxLayers),
+    return corrupt(where, format_text("at most {} layers", kMaxLayers),
                    std::to_string(layers->size()));
   const Json* model = nullptr;
   for (const Json& layer : *layers) {
@@ -129,13 +129,13 @@ Result<RegistryBlob> parse_registry_manifest(std::string_view json, std::string_
     if (type->starts_with(kTensorLayer) || (*type == kModelLayer && model != nullptr)) {
       return fail(
           ErrorCode::kUnsupported,
-          std::format("[{}] expected a model in one GGUF layer: this one is in several", where));
+          format_text("[{}] expected a model in one GGUF layer: this one is in several", where));
     }
     if (*type == kModelLayer) model = &layer;
   }
   if (model == nullptr) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[{}] expected a layer of type {}: none", where, kModelLayer));
+                format_text("[{}] expected a layer of type {}: none", where, kModelLayer));
   }
   return blob_of(*model, where);
 }

@@ -6,11 +6,11 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <span>
 #include <string_view>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/text.h"
 #include "model/gguf_encoder.h"
 #include "model/gguf_file.h"
@@ -29,13 +29,13 @@ constexpr std::string_view kTextKey = "gogrid.imatrix.text_sha256";
 constexpr Bytes kAlignment = 32;
 
 std::unexpected<Error> refuse(const GgufFile& file, const std::string& what) {
-  return fail(ErrorCode::kCorrupt, std::format("[imatrix] {}: {}", file.path().string(), what));
+  return fail(ErrorCode::kCorrupt, format_text("[imatrix] {}: {}", file.path().string(), what));
 }
 
 // All numbers of a tensor; they are finite and not negative.
 Result<std::vector<float>> numbers_of(const GgufFile& file, const GgufTensor& tensor) {
   if (tensor.type != GGML_TYPE_F32) {
-    return refuse(file, std::format("expected f32 for tensor {}: {}", excerpt(tensor.name),
+    return refuse(file, format_text("expected f32 for tensor {}: {}", excerpt(tensor.name),
                                     tensor.type_name));
   }
   const auto bytes = file.data(tensor);
@@ -44,7 +44,7 @@ Result<std::vector<float>> numbers_of(const GgufFile& file, const GgufTensor& te
   const auto odd =
       std::ranges::find_if(numbers, [](float x) { return !(x >= 0) || std::isinf(x); });
   if (odd != numbers.end()) {
-    return refuse(file, std::format("expected sums and counts of 0 and more in tensor {}: {}",
+    return refuse(file, format_text("expected sums and counts of 0 and more in tensor {}: {}",
                                     excerpt(tensor.name), *odd));
   }
   return numbers;
@@ -56,12 +56,12 @@ Result<ImportanceEntry> entry_of(const GgufFile& file, const GgufTensor& sums,
   GOGRID_ASSIGN_OR_RETURN(entry.sums, numbers_of(file, sums));
   GOGRID_ASSIGN_OR_RETURN(entry.counts, numbers_of(file, counts));
   if (entry.counts.empty() || entry.sums.size() % entry.counts.size() != 0) {
-    return refuse(file, std::format("expected sums for each of {} counts in tensor {}: {}",
+    return refuse(file, format_text("expected sums for each of {} counts in tensor {}: {}",
                                     entry.counts.size(), excerpt(sums.name), entry.sums.size()));
   }
   for (const float count : entry.counts) {
     if (count != std::floor(count)) {
-      return refuse(file, std::format("expected whole numbers in tensor {}: {}",
+      return refuse(file, format_text("expected whole numbers in tensor {}: {}",
                                       excerpt(counts.name), count));
     }
   }
@@ -73,7 +73,7 @@ Status read_keys(const GgufFile& file, ImportanceMatrix& matrix) {
   const auto tokens = file.unsigned_of(kChunkTokensKey);
   const GgufArray* datasets = file.array_of(kDatasetsKey);
   if (!chunks || !tokens || datasets == nullptr || *chunks > UINT32_MAX || *tokens > UINT32_MAX) {
-    return refuse(file, std::format("expected an importance matrix with the keys {}, {} and {}: "
+    return refuse(file, format_text("expected an importance matrix with the keys {}, {} and {}: "
                                     "absent",
                                     kDatasetsKey, kChunksKey, kChunkTokensKey));
   }
@@ -90,7 +90,7 @@ Status check_magic(const std::filesystem::path& path) {
   GOGRID_ASSIGN_OR_RETURN(const std::string head, read_head(path, 4));
   if (head == "GGUF") return {};
   return fail(ErrorCode::kUnsupported,
-              std::format("[imatrix] {}: expected a GGUF file (llama-imatrix --output-format gguf "
+              format_text("[imatrix] {}: expected a GGUF file (llama-imatrix --output-format gguf "
                           "makes one of the older format): another",
                           path.string()));
 }
@@ -145,7 +145,7 @@ Status write_importance_matrix(const std::filesystem::path& path, const Importan
   for (const auto& [name, entry] : matrix.entries) {
     if (name.size() + kSums.size() > kMaxTensorName) {
       return fail(ErrorCode::kUnsupported,
-                  std::format("[imatrix] names of weights of at most {} characters: {}",
+                  format_text("[imatrix] names of weights of at most {} characters: {}",
                               kMaxTensorName - kSums.size(), name));
     }
     tensors.add(name + std::string(kSums), entry.columns(), entry.sums);
@@ -183,7 +183,7 @@ Result<ImportanceMatrix> read_importance_matrix(const std::filesystem::path& pat
     const GgufTensor* counts = file.tensor(name + std::string(kCounts));
     if (counts == nullptr) {
       return refuse(file,
-                    std::format("expected counts beside tensor {}: none", excerpt(sums.name)));
+                    format_text("expected counts beside tensor {}: none", excerpt(sums.name)));
     }
     GOGRID_ASSIGN_OR_RETURN(matrix.entries[name], entry_of(file, sums, *counts));
   }

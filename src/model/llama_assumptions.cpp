@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <format>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -56,7 +57,7 @@ class Checker {
   Status check() const;
 
  private:
-  std::string key(std::string_view tail) const { return std::format("{}.{}", arch_, tail); }
+  std::string key(std::string_view tail) const { return format_text("{}.{}", arch_, tail); }
   std::optional<std::uint64_t> number(std::string_view tail) const {
     return file_.unsigned_of(key(tail));
   }
@@ -95,12 +96,12 @@ Status Checker::check_weights() const {
     const bool is_float = type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16;
     if (!is_float && !ggml_is_quantized(type)) {
       return refuse(ErrorCode::kUnsupported,
-                    std::format("weights of a float or quantized type: tensor '{}' is {}",
+                    format_text("weights of a float or quantized type: tensor '{}' is {}",
                                 tensor.name, tensor.type_name));
     }
     if (type != GGML_TYPE_F32 && is_elementwise(tensor)) {
       return refuse(ErrorCode::kUnsupported,
-                    std::format("norms, biases and other vectors of type f32: tensor '{}' is {}",
+                    format_text("norms, biases and other vectors of type f32: tensor '{}' is {}",
                                 tensor.name, tensor.type_name));
     }
   }
@@ -112,10 +113,10 @@ Status Checker::check_reals() const {
     const auto* real = std::get_if<double>(&value.value);
     if (real == nullptr || !name.starts_with(arch_)) continue;
     if (std::isnan(*real)) {
-      return refuse(ErrorCode::kCorrupt, std::format("a number for the key {}: nan", name));
+      return refuse(ErrorCode::kCorrupt, format_text("a number for the key {}: nan", name));
     }
     if (name.ends_with("epsilon") && !(*real >= 0 && *real <= 1)) {
-      return refuse(ErrorCode::kCorrupt, std::format("the key {} from 0 to 1: {}", name, *real));
+      return refuse(ErrorCode::kCorrupt, format_text("the key {} from 0 to 1: {}", name, *real));
     }
   }
   return {};
@@ -130,7 +131,7 @@ Status Checker::check_heads() const {
   const auto value_width = number("attention.value_length");
   if (whole_head && width && value_width && *value_width != *width) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("values as wide as keys ({}): {}", *width, *value_width));
+                  format_text("values as wide as keys ({}): {}", *width, *value_width));
   }
   return width ? check_rotation(*width) : Status{};
 }
@@ -143,12 +144,12 @@ Status Checker::check_rotation(std::uint64_t head_width) const {
   if (*turned == 0 && hybrid) return {};
   if (*turned == 0 || *turned % 2 != 0 || *turned > head_width) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key {} even, and from 2 to the width of a head ({}): {}",
+                  format_text("the key {} even, and from 2 to the width of a head ({}): {}",
                               key("rope.dimension_count"), head_width, *turned));
   }
   if (*turned != head_width && std::ranges::contains(kWholeHeadTurns, arch_)) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("rotary positions over the whole head of {}, as architecture '{}' "
+                  format_text("rotary positions over the whole head of {}, as architecture '{}' "
                               "has them: {}",
                               head_width, arch_, *turned));
   }
@@ -162,10 +163,10 @@ Result<std::uint64_t> Checker::most_used_experts() const {
   const std::vector<std::int64_t> used = array->integers();
   for (std::size_t layer = 0; layer < used.size(); ++layer) {
     const bool has_experts =
-        file_.tensor(std::format("blk.{}.ffn_gate_inp.weight", layer)) != nullptr;
+        file_.tensor(format_text("blk.{}.ffn_gate_inp.weight", layer)) != nullptr;
     if (used[layer] < 0 || (has_experts && used[layer] == 0)) {
       return refuse(ErrorCode::kCorrupt,
-                    std::format("at least 1 expert used in layer {}: {}", layer, used[layer]));
+                    format_text("at least 1 expert used in layer {}: {}", layer, used[layer]));
     }
   }
   return used.empty() ? 0 : static_cast<std::uint64_t>(std::ranges::max(used));
@@ -180,12 +181,12 @@ Status Checker::check_experts() const {
       });
   if (experts > kMaxExperts || (needs_some && experts == 0)) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("the key {} from {} to {}: {}", key("expert_count"),
+                  format_text("the key {} from {} to {}: {}", key("expert_count"),
                               needs_some ? 1 : 0, kMaxExperts, experts));
   }
   if (used > experts || (experts > 0 && used == 0)) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key {} from 1 to the number of experts ({}): {}",
+                  format_text("the key {} from 1 to the number of experts ({}): {}",
                               key("expert_used_count"), experts, used));
   }
   return check_expert_groups(experts);
@@ -198,7 +199,7 @@ Status Checker::check_expert_groups(std::uint64_t experts) const {
   if (groups < experts && experts % groups == 0 && used > 0 && used < groups) return {};
   return refuse(
       ErrorCode::kCorrupt,
-      std::format("{} experts in equal groups, some of which are used: {} groups, {} used", experts,
+      format_text("{} experts in equal groups, some of which are used: {} groups, {} used", experts,
                   groups, used));
 }
 
@@ -207,13 +208,13 @@ Status Checker::check_layer_counts() const {
   const std::uint64_t predicting = number("nextn_predict_layers").value_or(0);
   if (predicting > 0 && predicting >= layers) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key {} below the number of layers ({}): {}",
+                  format_text("the key {} below the number of layers ({}): {}",
                               key("nextn_predict_layers"), layers, predicting));
   }
   const std::uint64_t sharing = number("attention.shared_kv_layers").value_or(0);
   if (sharing > 0 && sharing + 2 > layers) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key {} at least 2 below the number of layers ({}): {}",
+                  format_text("the key {} at least 2 below the number of layers ({}): {}",
                               key("attention.shared_kv_layers"), layers, sharing));
   }
   return {};
@@ -225,7 +226,7 @@ Status Checker::check_scaling() const {
   if (!kind || std::ranges::contains(kKinds, *kind)) return {};
   return refuse(
       ErrorCode::kUnsupported,
-      std::format("the key {} one of none, linear, yarn, longrope", key("rope.scaling.type")));
+      format_text("the key {} one of none, linear, yarn, longrope", key("rope.scaling.type")));
 }
 
 // --- vocabulary
@@ -238,7 +239,7 @@ Status Checker::check_beside_tokens(std::string_view name, GgufType type,
   const auto* array = std::get_if<GgufArray>(&value->value);
   if (array != nullptr && array->type == type && array->count == tokens) return {};
   return refuse(ErrorCode::kCorrupt,
-                std::format("the key {} with one {} for each of {} tokens: {}", name,
+                format_text("the key {} with one {} for each of {} tokens: {}", name,
                             type == GgufType::kF32 ? "f32" : "i32", tokens,
                             array == nullptr ? "no array" : std::to_string(array->count)));
 }
@@ -248,7 +249,7 @@ Status Checker::check_vocabulary() const {
   if (file_.find(kTokens) == nullptr) return {};
   const GgufArray* array = file_.array_of(kTokens);
   if (array == nullptr || array->type != GgufType::kString) {
-    return refuse(ErrorCode::kCorrupt, std::format("the key {} with strings", kTokens));
+    return refuse(ErrorCode::kCorrupt, format_text("the key {} with strings", kTokens));
   }
   GOGRID_RETURN_IF_ERROR(
       check_beside_tokens("tokenizer.ggml.scores", GgufType::kF32, array->count));
@@ -259,7 +260,7 @@ Status Checker::check_vocabulary() const {
   std::erase(tokens, std::string_view());
   std::ranges::sort(tokens);
   if (std::ranges::adjacent_find(tokens) != tokens.end()) {
-    return refuse(ErrorCode::kCorrupt, std::format("each of {} once: one comes twice", kTokens));
+    return refuse(ErrorCode::kCorrupt, format_text("each of {} once: one comes twice", kTokens));
   }
   return check_bytes(tokens);
 }
@@ -276,12 +277,12 @@ Status Checker::check_bytes(std::span<const std::string_view> sorted_tokens) con
   if (model != "llama") return {};
   for (unsigned byte = 0; byte < 256; ++byte) {
     const char character = static_cast<char>(byte);
-    const std::string name = std::format("<0x{:02X}>", byte);
+    const std::string name = format_text("<0x{:02X}>", byte);
     if (std::ranges::binary_search(sorted_tokens, std::string_view(name)) ||
         std::ranges::binary_search(sorted_tokens, std::string_view(&character, 1))) {
       continue;
     }
-    return refuse(ErrorCode::kCorrupt, std::format("a token for each byte: {} is absent", name));
+    return refuse(ErrorCode::kCorrupt, format_text("a token for each byte: {} is absent", name));
   }
   return {};
 }

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <format>
 #include <map>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/gguf_writer.h"
 #include "model/layer_name.h"
@@ -64,7 +64,7 @@ class AdapterReader {
 
  private:
   std::unexpected<Error> refuse(ErrorCode code, const std::string& what) const {
-    return fail(code, std::format("[lora_adapter] {}: {}", file_.path().string(), what), "model");
+    return fail(code, format_text("[lora_adapter] {}: {}", file_.path().string(), what), "model");
   }
 
   Status check_kind();
@@ -89,12 +89,12 @@ Status AdapterReader::check_kind() {
   const std::string_view kind = file_.string_of(kKindKey).value_or("none");
   if (kind != "lora") {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("expected an adapter of type lora: {}", printable(kind, 40)));
+                  format_text("expected an adapter of type lora: {}", printable(kind, 40)));
   }
   if (!std::ranges::contains(kArchitectures, profile_.architecture)) {
     return refuse(
         ErrorCode::kUnsupported,
-        std::format("adapters of architecture {} are not known to act on all they change; "
+        format_text("adapters of architecture {} are not known to act on all they change; "
                     "merge it into the base model",
                     profile_.architecture));
   }
@@ -105,7 +105,7 @@ Status AdapterReader::check_kind() {
   const std::string_view architecture = file_.string_of("general.architecture").value_or("none");
   if (architecture != profile_.architecture) {
     return refuse(ErrorCode::kInvalidArgument,
-                  std::format("expected an adapter of architecture {}, as {} has: {}",
+                  format_text("expected an adapter of architecture {}, as {} has: {}",
                               profile_.architecture, profile_.name, printable(architecture, 40)));
   }
   const bool is_number = file_.find(kAlphaKey) == nullptr || file_.float_of(kAlphaKey);
@@ -113,7 +113,7 @@ Status AdapterReader::check_kind() {
   constexpr double kLargest = 1e6;
   if (!is_number || !std::isfinite(alpha) || std::abs(alpha) > kLargest) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("expected {} within {}: {}", kAlphaKey, kLargest, alpha));
+                  format_text("expected {} within {}: {}", kAlphaKey, kLargest, alpha));
   }
   adapter_.alpha = static_cast<float>(alpha);
   return {};
@@ -124,14 +124,14 @@ Status AdapterReader::collect_pairs() {
     const bool is_a = tensor.name.ends_with(kA);
     if (!is_a && !tensor.name.ends_with(kB)) {
       return refuse(ErrorCode::kUnsupported,
-                    std::format("expected tensors named *{} and *{} alone: {}, which would be "
+                    format_text("expected tensors named *{} and *{} alone: {}, which would be "
                                 "passed over; merge it into the base model",
                                 kA, kB, tensor.name));
     }
     if (!std::ranges::contains(kTypes, tensor.type)) {
       return refuse(
           ErrorCode::kUnsupported,
-          std::format("expected {} in f32, f16, bf16 or q8_0: {}", tensor.name, tensor.type_name));
+          format_text("expected {} in f32, f16, bf16 or q8_0: {}", tensor.name, tensor.type_name));
     }
     Pair& pair = pairs_[tensor.name.substr(0, tensor.name.size() - kA.size())];
     (is_a ? pair.a : pair.b) = &tensor;
@@ -142,12 +142,12 @@ Status AdapterReader::collect_pairs() {
 
 Status AdapterReader::check_halves(std::string_view name, const Pair& pair) const {
   if (pair.a == nullptr || pair.b == nullptr) {
-    return refuse(ErrorCode::kCorrupt, std::format("expected {}{} beside its other half: absent",
+    return refuse(ErrorCode::kCorrupt, format_text("expected {}{} beside its other half: absent",
                                                    name, pair.a == nullptr ? kA : kB));
   }
   const std::uint64_t rank = pair.a->shape[1];
   if (rank != pair.b->shape[0] || rank > kHighestRank) {
-    return refuse(ErrorCode::kCorrupt, std::format("expected one rank of {}, up to {}: {} and {}",
+    return refuse(ErrorCode::kCorrupt, format_text("expected one rank of {}, up to {}: {} and {}",
                                                    name, kHighestRank, rank, pair.b->shape[0]));
   }
   return {};
@@ -157,12 +157,12 @@ Status AdapterReader::check_base(std::string_view name, const Pair& pair) const 
   const GgufTensor* weight = base_.tensor(name);
   if (weight == nullptr) {
     return refuse(ErrorCode::kInvalidArgument,
-                  std::format("expected a change of {}'s weights: {}, which it has not",
+                  format_text("expected a change of {}'s weights: {}, which it has not",
                               profile_.name, name));
   }
   if (weight->n_dims < 2) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("expected changes of matrices: {} is a vector", name));
+                  format_text("expected changes of matrices: {} is a vector", name));
   }
   const bool same = weight->shape[0] == pair.a->shape[0] && weight->shape[1] == pair.b->shape[1] &&
                     weight->shape[2] == pair.a->shape[2] && weight->shape[2] == pair.b->shape[2] &&
@@ -170,7 +170,7 @@ Status AdapterReader::check_base(std::string_view name, const Pair& pair) const 
   if (same) return {};
   return refuse(
       ErrorCode::kInvalidArgument,
-      std::format("expected {} of {} by {} numbers, as {} has: {} by {}", name, weight->shape[0],
+      format_text("expected {} of {} by {} numbers, as {} has: {} by {}", name, weight->shape[0],
                   weight->shape[1], profile_.name, pair.a->shape[0], pair.b->shape[1]));
 }
 
@@ -178,19 +178,19 @@ Status AdapterReader::account(std::string_view name, Bytes size) {
   const auto layered = parse_layer_name(name);
   if (!layered && name != kHead) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("expected changes of layers and of {}: {}; merge it into the base "
+                  format_text("expected changes of layers and of {}: {}; merge it into the base "
                               "model",
                               kHead, name));
   }
   if (layered && !std::ranges::contains(kMatrices, layered->rest)) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("{} is not known to be changed by adapters; merge it into the base "
+                  format_text("{} is not known to be changed by adapters; merge it into the base "
                               "model",
                               name));
   }
   if (layered && layered->layer >= profile_.n_layers) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("expected layers below {}: {}", profile_.n_layers, name));
+                  format_text("expected layers below {}: {}", profile_.n_layers, name));
   }
   (layered ? adapter_.layer_bytes[layered->layer] : adapter_.head_bytes) += size;
   return {};
@@ -220,7 +220,7 @@ std::optional<std::string> name_in_slice(std::string_view name, LayerRange layer
   const auto layered = parse_layer_name(name);
   if (!layered) return last ? std::optional(std::string(name)) : std::nullopt;
   if (layered->layer < layers.first || layered->layer >= layers.last) return std::nullopt;
-  return std::format("blk.{}{}", layered->layer - layers.first, layered->rest);
+  return format_text("blk.{}{}", layered->layer - layers.first, layered->rest);
 }
 
 }  // namespace

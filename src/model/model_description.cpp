@@ -1,9 +1,9 @@
 #include "model/model_description.h"
 
 #include <algorithm>
-#include <format>
 #include <map>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -20,7 +20,7 @@ class Describer {
     return shown_text(file_.string_of(key).value_or(""));
   }
   std::string key(std::string_view tail) const {
-    return std::format("{}.{}", file_.string_of("general.architecture").value_or(""), tail);
+    return format_text("{}.{}", file_.string_of("general.architecture").value_or(""), tail);
   }
   std::optional<std::uint64_t> number(std::string_view tail) const {
     return file_.unsigned_of(key(tail));

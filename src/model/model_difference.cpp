@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <optional>
 
+#include "base/format.h"
 #include "model/gguf_parser.h"
 #include "model/model_description.h"
 
@@ -33,14 +33,14 @@ std::optional<std::size_t> first_difference(const GgufArray& a, const GgufArray&
 std::string element_text(const GgufArray& array, std::size_t at) {
   if (array.type == GgufType::kString) return shown_text(array.strings()[at], 24);
   const auto floats = array.floats();
-  return floats.empty() ? std::to_string(array.integers()[at]) : std::format("{}", floats[at]);
+  return floats.empty() ? std::to_string(array.integers()[at]) : format_text("{}", floats[at]);
 }
 
 std::string array_text(const GgufArray& array, std::optional<std::size_t> at = std::nullopt) {
   std::string text =
-      std::format("{} {}{}", array.count, kElementNames[static_cast<std::size_t>(array.type)],
+      format_text("{} {}{}", array.count, kElementNames[static_cast<std::size_t>(array.type)],
                   array.count == 1 ? "" : "s");
-  if (at) text += std::format(", [{}] {}", *at, element_text(array, *at));
+  if (at) text += format_text(", [{}] {}", *at, element_text(array, *at));
   return text;
 }
 
@@ -49,11 +49,11 @@ std::string scalar_text(const GgufValue& value) {
       [](const auto& held) -> std::string {
         using Held = std::decay_t<decltype(held)>;
         if constexpr (std::is_same_v<Held, std::string_view>) {
-          return std::format("\"{}\"", shown_text(held));
+          return format_text("\"{}\"", shown_text(held));
         } else if constexpr (std::is_same_v<Held, GgufArray>) {
           return array_text(held);
         } else {
-          return std::format("{}", held);
+          return format_text("{}", held);
         }
       },
       value.value);
@@ -61,7 +61,7 @@ std::string scalar_text(const GgufValue& value) {
 
 // Two numbers that read the same may have been stored in different types.
 std::string with_type(const GgufValue& value, std::string text) {
-  return std::format("{} ({})", text, kElementNames[static_cast<std::size_t>(value.type)]);
+  return format_text("{} ({})", text, kElementNames[static_cast<std::size_t>(value.type)]);
 }
 
 Difference compare(std::string_view key, const GgufValue& left, const GgufValue& right) {
@@ -85,7 +85,7 @@ bool same(const GgufValue& a, const GgufValue& b) {
 }
 
 std::string tensor_text(const GgufTensor& tensor) {
-  return std::format("{} {}, {} bytes", tensor.type_name, shape_text(tensor), tensor.size);
+  return format_text("{} {}, {} bytes", tensor.type_name, shape_text(tensor), tensor.size);
 }
 
 bool same(const GgufTensor& a, const GgufTensor& b) {

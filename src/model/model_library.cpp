@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <format>
 #include <functional>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/nearest.h"
 #include "base/text.h"
 #include "model/gguf_file.h"
@@ -42,7 +42,7 @@ Result<ModelEntry> describe(const GgufFile& file, std::string_view name) {
   GOGRID_RETURN_IF_ERROR(check_is_whole(file, "model_library"));
   const auto architecture = file.string_of("general.architecture");
   if (!architecture) {
-    return fail(ErrorCode::kCorrupt, std::format("[model_library] {}: expected the key "
+    return fail(ErrorCode::kCorrupt, format_text("[model_library] {}: expected the key "
                                                  "general.architecture: absent",
                                                  file.path().string()));
   }
@@ -59,7 +59,7 @@ Result<ModelEntry> describe(const GgufFile& file, std::string_view name) {
 
 std::unexpected<Error> cancelled(const fs::path& file) {
   return fail(ErrorCode::kCancelled,
-              std::format("[model_library] import of {}: cancelled", file.string()));
+              format_text("[model_library] import of {}: cancelled", file.string()));
 }
 
 // Adds what `file` has from `at` to its end, read back from the disk's side.
@@ -95,7 +95,7 @@ Result<std::string> copy_and_hash(const GgufFile& source, AtomicFile& target,
 
 std::unexpected<Error> taken(const ModelEntry& existing) {
   return fail(ErrorCode::kInvalidArgument,
-              std::format("[model_library] name '{}': already given to other content ({}); remove "
+              format_text("[model_library] name '{}': already given to other content ({}); remove "
                           "it first or choose another",
                           existing.name, existing.digest),
               "name");
@@ -104,7 +104,7 @@ std::unexpected<Error> taken(const ModelEntry& existing) {
 // `expected` may be empty: anything is right then.
 Status check_digest(const fs::path& file, std::string_view digest, std::string_view expected) {
   if (expected.empty() || digest == expected) return {};
-  return fail(ErrorCode::kCorrupt, std::format("[model_library] {}: expected SHA-256 {}: {}",
+  return fail(ErrorCode::kCorrupt, format_text("[model_library] {}: expected SHA-256 {}: {}",
                                                file.string(), expected, digest));
 }
 
@@ -115,7 +115,7 @@ Status validate_model_name(std::string_view name) {
                     std::ranges::all_of(name, is_name_character) && name.find_first_of("._-") != 0;
   if (good) return {};
   return fail(ErrorCode::kInvalidArgument,
-              std::format("expected a model name of 1 to {} characters of a-z, 0-9, '.', '_' and "
+              format_text("expected a model name of 1 to {} characters of a-z, 0-9, '.', '_' and "
                           "'-', beginning with a letter or digit: '{}'",
                           kMaxName, printable(name, kMaxName + 1)),
               "model");
@@ -201,10 +201,10 @@ Result<ModelEntry> ModelLibrary::State::read(std::string_view name) const {
   const Bytes size = fs::file_size(entry.path, error);
   if (error || size != entry.size) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[model_library] model '{}': expected a file of {} bytes: {} {}; pull "
+                format_text("[model_library] model '{}': expected a file of {} bytes: {} {}; pull "
                             "or import it again, or remove it",
                             name, entry.size, entry.path.string(),
-                            error ? "is absent" : std::format("has {}", size)));
+                            error ? "is absent" : format_text("has {}", size)));
   }
   return entry;
 }
@@ -292,7 +292,7 @@ Result<ModelEntry> ModelLibrary::State::give_name(ModelEntry entry, const PutCon
   const bool here = fs::file_size(entry.path, error) == entry.size && !error;
   if (!here && !put) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[model_library] import of '{}': its content was removed meanwhile",
+                format_text("[model_library] import of '{}': its content was removed meanwhile",
                             entry.name));
   }
   const bool put_last = !here && order == NameOrder::kNameFirst;
@@ -405,7 +405,7 @@ Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
   GOGRID_RETURN_IF_ERROR(validate_model_name(name));
   if (!is_finite(loss)) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[model_library] loss of '{}': expected finite numbers: perplexity {}, "
+                format_text("[model_library] loss of '{}': expected finite numbers: perplexity {}, "
                             "base {}, KL {}",
                             name, loss.perplexity, loss.base_perplexity, loss.mean_kl));
   }
@@ -413,7 +413,7 @@ Status ModelLibrary::record_loss(std::string_view name, std::string_view digest,
   GOGRID_ASSIGN_OR_RETURN(ModelEntry entry, state_->read(name));
   if (entry.digest != digest) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[model_library] loss of '{}': it is another model by now", name));
+                format_text("[model_library] loss of '{}': it is another model by now", name));
   }
   entry.loss = loss;
   return write_file(state_->manifest(name), format_manifest(entry));
@@ -440,7 +440,7 @@ Result<ModelEntry> ModelLibrary::find(std::string_view name) const {
   auto entry = state_->read_settled(name);
   if (entry || entry.error().code != ErrorCode::kNotFound) return entry;
   return fail(ErrorCode::kNotFound,
-              std::format("no model is named '{}'{}", name, suggestion(name, state_->all_names())),
+              format_text("no model is named '{}'{}", name, suggestion(name, state_->all_names())),
               "model");
 }
 
@@ -449,7 +449,7 @@ Status ModelLibrary::verify(std::string_view name, const Progress& progress) con
   GOGRID_ASSIGN_OR_RETURN(const std::string digest, sha256_file(entry.path, progress));
   if (digest == entry.digest) return {};
   return fail(ErrorCode::kCorrupt,
-              std::format("[model_library] model '{}': expected SHA-256 {}: {}", name, entry.digest,
+              format_text("[model_library] model '{}': expected SHA-256 {}: {}", name, entry.digest,
                           digest));
 }
 
@@ -461,7 +461,7 @@ Status ModelLibrary::remove(std::string_view name) {
     if (errno != ENOENT) return file_error("remove", manifest, errno);
     return fail(
         ErrorCode::kNotFound,
-        std::format("no model is named '{}'{}", name, suggestion(name, state_->all_names())),
+        format_text("no model is named '{}'{}", name, suggestion(name, state_->all_names())),
         "model");
   }
   // The name must be gone for good before its content goes.

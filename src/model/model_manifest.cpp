@@ -2,10 +2,10 @@
 
 #include <charconv>
 #include <cmath>
-#include <format>
 #include <optional>
 #include <type_traits>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "obs/log.h"
 
@@ -23,12 +23,12 @@ class Lines {
   Lines(std::string_view text, std::string_view where) : text_(text), where_(where) {}
 
   void expect(std::string_view line) {
-    if (next() != line) complain(std::format("the line '{}'", line));
+    if (next() != line) complain(format_text("the line '{}'", line));
   }
   std::string value(std::string_view key) {
     const std::string_view line = next();
     if (!line.starts_with(key) || !line.substr(key.size()).starts_with(' ')) {
-      complain(std::format("a line '{} ...'", key));
+      complain(format_text("a line '{} ...'", key));
       return {};
     }
     return std::string(line.substr(key.size() + 1));
@@ -39,12 +39,12 @@ class Lines {
     T parsed = 0;
     const char* end = digits.data() + digits.size();
     const auto [stop, error] = std::from_chars(digits.data(), end, parsed);
-    if (error != std::errc{} || stop != end) complain(std::format("a number after '{}'", key));
+    if (error != std::errc{} || stop != end) complain(format_text("a number after '{}'", key));
     return parsed;
   }
   void complain(std::string_view expected) {
     if (!problem_.empty()) return;
-    problem_ = std::format("[model_library] {}: expected {} in line {}", where_, expected, line_);
+    problem_ = format_text("[model_library] {}: expected {} in line {}", where_, expected, line_);
   }
   // The next of the lines that may follow, while there is a whole one.
   std::optional<std::string_view> optional_line() {
@@ -55,7 +55,7 @@ class Lines {
   Status finish() {
     if (problem_.empty() && !text_.empty())
       problem_ =
-          std::format("[model_library] {}: expected whole lines after line {}", where_, line_);
+          format_text("[model_library] {}: expected whole lines after line {}", where_, line_);
     if (problem_.empty()) return {};
     return fail(ErrorCode::kCorrupt, problem_);
   }
@@ -107,7 +107,7 @@ class Words {
 
 // Shortest digits that give the same number again.
 std::string format_loss(const ModelLoss& loss) {
-  return std::format("loss {} {} {} {} {} {} {} {} {} {}\n", loss.base_digest, loss.text_digest,
+  return format_text("loss {} {} {} {} {} {} {} {} {} {}\n", loss.base_digest, loss.text_digest,
                      loss.context, loss.positions, loss.base_perplexity, loss.perplexity,
                      loss.mean_kl, loss.p99_kl, loss.same_top, one_line(loss.base));
 }
@@ -132,7 +132,7 @@ std::optional<ModelLoss> parse_loss(std::string_view line) {
 }
 
 std::string format_repacked(const RepackRecord& record) {
-  return std::format("repacked {} {} {} {} {}\n", record.tensors, record.mean, record.worst,
+  return format_text("repacked {} {} {} {} {}\n", record.tensors, record.mean, record.worst,
                      one_line(record.worst_tensor), one_line(record.from));
 }
 
@@ -175,7 +175,7 @@ void read_optional(Lines& lines, std::string_view where, ModelEntry& entry) {
 }  // namespace
 
 std::string format_manifest(const ModelEntry& entry) {
-  std::string text = std::format(
+  std::string text = format_text(
       "{}\ndigest {}\nsize {}\nimported_at {}\narchitecture {}\nquantization {}\nlicense {}\n",
       kFirstLine, entry.digest, entry.size, entry.imported_at, one_line(entry.architecture),
       one_line(entry.quantization), one_line(entry.license));

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <format>
 #include <numeric>
 #include <ranges>
 #include <string_view>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/architectures.h"
 #include "model/llama_assumptions.h"
@@ -50,7 +50,7 @@ class ProfileReader {
 
  private:
   std::string key(std::string_view tail) const {
-    return std::format("{}.{}", profile_.architecture, tail);
+    return format_text("{}.{}", profile_.architecture, tail);
   }
   std::optional<std::uint64_t> number(std::string_view tail) const {
     return file_.unsigned_of(key(tail));
@@ -106,7 +106,7 @@ Status ProfileReader::read_names() {
   }
   if (printable(*name, kMaxArchitecture) != *name) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key general.architecture with a printable name of at most {} "
+                  format_text("the key general.architecture with a printable name of at most {} "
                               "bytes: {}",
                               kMaxArchitecture, excerpt(*name)));
   }
@@ -118,7 +118,7 @@ Status ProfileReader::read_names() {
   architecture_ = find_architecture(*name);
   if (architecture_ != nullptr && architecture_->use == ArchitectureUse::kNoText) {
     return refuse(ErrorCode::kUnsupported,
-                  std::format("architecture '{}' {}", *name, architecture_->why));
+                  format_text("architecture '{}' {}", *name, architecture_->why));
   }
   profile_.name = printable(file_.string_of("general.name").value_or(""), kMaxText);
   if (profile_.name.empty()) profile_.name = file_.path().stem().string();
@@ -131,7 +131,7 @@ Status ProfileReader::read_names() {
 Result<std::uint32_t> ProfileReader::needed(std::string_view tail, std::uint64_t most) const {
   const auto value = number(tail);
   if (!value || *value == 0 || *value > most) {
-    return refuse(ErrorCode::kCorrupt, std::format("the key {} from 1 to {}: {}", key(tail), most,
+    return refuse(ErrorCode::kCorrupt, format_text("the key {} from 1 to {}: {}", key(tail), most,
                                                    value ? std::to_string(*value) : "absent"));
   }
   return static_cast<std::uint32_t>(*value);
@@ -144,7 +144,7 @@ Result<std::vector<std::uint64_t>> ProfileReader::per_layer(std::string_view tai
     const auto numbers = array->integers();
     if (numbers.size() < profile_.n_layers) {
       return refuse(ErrorCode::kCorrupt,
-                    std::format("the key {} with a number for each of {} layers: {}", key(tail),
+                    format_text("the key {} with a number for each of {} layers: {}", key(tail),
                                 profile_.n_layers, numbers.size()));
     }
     std::ranges::transform(numbers | std::views::take(profile_.n_layers), values.begin(),
@@ -156,7 +156,7 @@ Result<std::vector<std::uint64_t>> ProfileReader::per_layer(std::string_view tai
       std::ranges::find_if(values, [](std::uint64_t value) { return value > kMaxWidth; });
   if (impossible != values.end()) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("the key {} from 0 to {}: {}", key(tail), kMaxWidth, *impossible));
+                  format_text("the key {} from 0 to {}: {}", key(tail), kMaxWidth, *impossible));
   }
   return values;
 }
@@ -179,12 +179,12 @@ Status ProfileReader::read_vocabulary() {
   if (rows == nullptr || rows->n_dims != 2 || rows->shape[0] != profile_.n_embd) {
     return refuse(
         ErrorCode::kCorrupt,
-        std::format("the tensor token_embd.weight of rows of {} numbers: {}", profile_.n_embd,
+        format_text("the tensor token_embd.weight of rows of {} numbers: {}", profile_.n_embd,
                     rows == nullptr ? "absent" : std::to_string(rows->shape[0])));
   }
   if (rows->shape[1] == 0 || rows->shape[1] > kMaxWidth) {
     return refuse(ErrorCode::kCorrupt,
-                  std::format("a vocabulary from 1 to {}: {}", kMaxWidth, rows->shape[1]));
+                  format_text("a vocabulary from 1 to {}: {}", kMaxWidth, rows->shape[1]));
   }
   profile_.n_vocab = static_cast<std::uint32_t>(rows->shape[1]);
   profile_.token_embedding_bytes = rows->size;
@@ -200,7 +200,7 @@ Status ProfileReader::read_weights() {
     if (const auto layer = layer_of(tensor.name)) {
       if (*layer >= profile_.n_layers) {
         return refuse(ErrorCode::kCorrupt,
-                      std::format("tensors of {} layers: {}", profile_.n_layers, tensor.name));
+                      format_text("tensors of {} layers: {}", profile_.n_layers, tensor.name));
       }
       profile_.layer_weights[*layer] += tensor.size;
     } else if (tensor.name != "token_embd.weight" && tensor.name != "output.weight") {
@@ -318,14 +318,14 @@ std::uint32_t ProfileReader::period() const {
 // Empty when it may be cut.
 std::string ProfileReader::why_one_stage() const {
   if (architecture_ == nullptr) {
-    return std::format("architecture '{}' is not known here well enough to cut it",
+    return format_text("architecture '{}' is not known here well enough to cut it",
                        profile_.architecture);
   }
   if (architecture_->use == ArchitectureUse::kOneStage) {
-    return std::format("architecture '{}': {}", profile_.architecture, architecture_->why);
+    return format_text("architecture '{}': {}", profile_.architecture, architecture_->why);
   }
   if (profile_.n_layers == architecture_->layers_to_keep) {
-    return std::format(
+    return format_text(
         "architecture '{}' with {} layers: what they compute depends on how many "
         "there are",
         profile_.architecture, profile_.n_layers);
@@ -373,7 +373,7 @@ void ProfileReader::read_cuts() {
   }
   if (profile_.allowed_cuts.empty()) {
     profile_.one_stage_why =
-        std::format("its layers are alike every {}, and it has {}", step, profile_.n_layers);
+        format_text("its layers are alike every {}, and it has {}", step, profile_.n_layers);
   }
 }
 
@@ -391,17 +391,17 @@ Result<ModelProfile> read_profile(const GgufFile& file) { return ProfileReader(f
 
 Status check_cut(const ModelProfile& profile, LayerRange range) {
   if (range.first >= range.last || range.last > profile.n_layers) {
-    return refuse(ErrorCode::kInvalidArgument, std::format("layers {}: model has {} layers",
+    return refuse(ErrorCode::kInvalidArgument, format_text("layers {}: model has {} layers",
                                                            to_string(range), profile.n_layers));
   }
   for (const std::uint32_t bound : {range.first, range.last}) {
     if (bound == 0 || bound == profile.n_layers) continue;
     if (profile.allowed_cuts.empty()) {
       return refuse(ErrorCode::kUnsupported,
-                    std::format("{} runs as one stage: {}", profile.name, profile.one_stage_why));
+                    format_text("{} runs as one stage: {}", profile.name, profile.one_stage_why));
     }
     if (!std::ranges::binary_search(profile.allowed_cuts, bound)) {
-      return refuse(ErrorCode::kInvalidArgument, std::format("a cut of {} at {}: {}", profile.name,
+      return refuse(ErrorCode::kInvalidArgument, format_text("a cut of {} at {}: {}", profile.name,
                                                              list(profile.allowed_cuts), bound));
     }
   }

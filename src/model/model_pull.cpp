@@ -1,8 +1,8 @@
 #include "model/model_pull.h"
 
-#include <format>
 #include <thread>
 
+#include "base/format.h"
 #include "model/file_fetch.h"
 #include "model/partial_file.h"
 
@@ -100,7 +100,7 @@ Result<std::optional<ModelEntry>> ModelPull::under_this_name() const {
   if (known.empty() && came_from_here(*entry)) return std::optional<ModelEntry>();
   return fail(
       ErrorCode::kInvalidArgument,
-      std::format("[pull] name '{}': already given to other content ({}){}; remove it first or "
+      format_text("[pull] name '{}': already given to other content ({}){}; remove it first or "
                   "choose another with --name",
                   name_, entry->digest,
                   known.empty() ? ", or to this: the server names no digest (--sha256 does)" : ""),
@@ -129,7 +129,7 @@ Result<PartialLock> ModelPull::take_lock() const {
     if (!told) hooks_.say("another pull fetches " + remote_.source + ": waits for it");
     if (hooks_.stopped()) {
       return fail(ErrorCode::kCancelled,
-                  std::format("[pull] {}: stopped while another pull fetches it", remote_.source));
+                  format_text("[pull] {}: stopped while another pull fetches it", remote_.source));
     }
     std::this_thread::sleep_for(kLockLook);
   }
@@ -149,7 +149,7 @@ Result<ModelEntry> ModelPull::give_to_library(PartialFile& partial,
                                               const std::string& sha256) const {
   if (!remote_.sha256.empty() && sha256 != remote_.sha256) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
+                format_text("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
                             remote_.source, remote_.sha256, sha256));
   }
   // Before the library has it: whatever happens from here on, it is known what this address held.
@@ -162,7 +162,7 @@ Result<PullReport> ModelPull::fetch() {
   const Bytes kept = partial.present().total();
   if (kept > 0)
     hooks_.say(
-        std::format("goes on: {} of {} are here", format_bytes(kept), format_bytes(remote_.size)));
+        format_text("goes on: {} of {} are here", format_bytes(kept), format_bytes(remote_.size)));
   const auto fetched = fetch_file(client_, remote_, partial, credential_, rules_, hooks_, clock_);
   auto entry = fetched ? give_to_library(partial, fetched->sha256)
                        : Result<ModelEntry>(std::unexpected(fetched.error()));

@@ -7,10 +7,10 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <optional>
 #include <utility>
 
+#include "base/format.h"
 #include "model/weight_conversion.h"
 
 namespace gogrid {
@@ -146,7 +146,7 @@ Result<SquaredError> RowPacker::pack(std::span<const std::uint64_t> rows,
     dequantize(codes);
     if (!encode_row(codes, row)) {
       return fail(ErrorCode::kInvalidArgument,
-                  std::format("expected scales and weights within the range of {}: import with "
+                  format_text("expected scales and weights within the range of {}: import with "
                               "--type bf16",
                               traits_of(type_).type_name));
     }

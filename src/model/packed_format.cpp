@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -34,7 +34,7 @@ std::uint32_t group_size_of(const HfConfig& fields, std::string_view key) {
 
 void refuse_unknown(const HfConfig& fields, std::string_view key, const std::string& expected,
                     const std::string& came) {
-  fields.refuse(key, std::format("expected {}: {}", expected, came), ErrorCode::kUnsupported);
+  fields.refuse(key, format_text("expected {}: {}", expected, came), ErrorCode::kUnsupported);
 }
 
 StoredZeros gptq_zeros(const HfConfig& fields, std::uint32_t bits) {
@@ -114,8 +114,8 @@ bool is_there(const fs::path& path) {
 
 std::string to_string(const PackedFormat& format) {
   const std::string groups =
-      format.group_size == 0 ? "a group a row" : std::format("groups of {}", format.group_size);
-  return std::format("{} {} bit, {}{}", format.method == PackingMethod::kGptq ? "gptq" : "awq",
+      format.group_size == 0 ? "a group a row" : format_text("groups of {}", format.group_size);
+  return format_text("{} {} bit, {}{}", format.method == PackingMethod::kGptq ? "gptq" : "awq",
                      format.bits, groups, format.act_order ? ", act-order" : "");
 }
 
@@ -124,7 +124,7 @@ Result<PackedFormat> packed_format_of(const HfConfig& fields, std::string_view o
   GOGRID_RETURN_IF_ERROR(fields.status());
   if (method != "gptq" && method != "awq") {
     return fail(ErrorCode::kUnsupported,
-                std::format("[import] expected weights that are not quantized, or by gptq or awq: "
+                format_text("[import] expected weights that are not quantized, or by gptq or awq: "
                             "they are by {}; import the original, and quantize that",
                             method.empty() ? "an unnamed method" : excerpt(method)));
   }

@@ -4,9 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <string>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/weight_conversion.h"
 
@@ -73,7 +73,7 @@ void add_swapped_ones(Unit& unit) {
 std::string shape_text(std::span<const std::uint64_t> shape) {
   std::string text;
   for (const std::uint64_t dimension : shape) {
-    text += std::format("{}{}", text.empty() ? "" : " x ", dimension);
+    text += format_text("{}{}", text.empty() ? "" : " x ", dimension);
   }
   return text.empty() ? "one number" : text;
 }
@@ -81,7 +81,7 @@ std::string shape_text(std::span<const std::uint64_t> shape) {
 std::unexpected<Error> corrupt(std::string_view name, std::string_view part,
                                const std::string& what) {
   return fail(ErrorCode::kCorrupt,
-              std::format("[import] tensor {}.{}: {}", excerpt(name), part, what));
+              format_text("[import] tensor {}.{}: {}", excerpt(name), part, what));
 }
 
 bool is_scale(SafetensorsType type) {
@@ -152,17 +152,17 @@ Status PackedMatrix::read_size() {
   const std::uint32_t codes = unit_codes(format_.bits);
   if (rows == 0 || rows > kMostInputs || (!awq && rows % words != 0)) {
     return corrupt(name_, "qweight",
-                   std::format("expected 1 to {} rows{}: {}", kMostInputs,
+                   format_text("expected 1 to {} rows{}: {}", kMostInputs,
                                words == 1 ? "" : ", three for 32 codes", rows));
   }
   inputs_ = awq ? rows : rows / words * codes;
   if (inputs_ > kMostInputs) {
     return corrupt(name_, "qweight",
-                   std::format("expected at most {} inputs: {}", kMostInputs, inputs_));
+                   format_text("expected at most {} inputs: {}", kMostInputs, inputs_));
   }
   if (outputs_ == 0 || outputs_ > kMostOutputs || outputs_ % codes != 0) {
     return corrupt(name_, "scales",
-                   std::format("expected a multiple of {} outputs, up to {}: {}", codes,
+                   format_text("expected a multiple of {} outputs, up to {}: {}", codes,
                                kMostOutputs, outputs_));
   }
   const std::uint64_t size = format_.group_size == 0 ? inputs_ : format_.group_size;
@@ -177,7 +177,7 @@ Status PackedMatrix::check_shape(std::string_view part, const TensorView& tensor
       scales ? is_scale(tensor.info->type) : tensor.info->type == SafetensorsType::kI32;
   if (typed && std::ranges::equal(tensor.info->shape, shape)) return {};
   return corrupt(name_, part,
-                 std::format("expected {} of {} for {}: {} of {}",
+                 format_text("expected {} of {} for {}: {} of {}",
                              shape_text(std::span(shape.begin(), shape.size())),
                              scales ? "F16" : "I32", to_string(format_),
                              shape_text(tensor.info->shape), to_string(tensor.info->type)));
@@ -212,7 +212,7 @@ Status PackedMatrix::read_group_index() {
     index[input] = word_at(tensors_.g_idx.data, input);
     if (index[input] >= groups_) {
       return corrupt(name_, "g_idx",
-                     std::format("expected groups 0 to {}: {} at {}", groups_ - 1,
+                     format_text("expected groups 0 to {}: {} at {}", groups_ - 1,
                                  static_cast<std::int32_t>(index[input]), input));
     }
     in_order = in_order && index[input] == input / run_;

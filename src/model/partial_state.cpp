@@ -1,7 +1,6 @@
 #include "model/partial_state.h"
 
-#include <format>
-
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -17,7 +16,7 @@ std::string one_line(std::string_view value) { return printable(value, kMaxValue
 std::unexpected<Error> corrupt(std::string_view where, std::string_view expected,
                                std::string_view came) {
   return fail(ErrorCode::kCorrupt,
-              std::format("[pull] {}: expected {}: {}", where, expected, excerpt(came)));
+              format_text("[pull] {}: expected {}: {}", where, expected, excerpt(came)));
 }
 
 // The value of a line "key value"; empty when it is another.
@@ -39,11 +38,11 @@ std::optional<ByteRange> range_of(std::string_view line, Bytes size) {
 }  // namespace
 
 std::string format_partial_state(const PartialState& state) {
-  std::string text = std::format("{}\nsource {}\nsize {}\nsha256 {}\nvalidator {}\n", kFirstLine,
+  std::string text = format_text("{}\nsource {}\nsize {}\nsha256 {}\nvalidator {}\n", kFirstLine,
                                  one_line(state.source), state.size, one_line(state.sha256),
                                  one_line(state.validator));
   for (const ByteRange& range : state.present.ranges())
-    text += std::format("present {} {}\n", range.first, range.last);
+    text += format_text("present {} {}\n", range.first, range.last);
   return text + std::string(kLastLine) + "\n";
 }
 
@@ -69,7 +68,7 @@ Result<PartialState> parse_partial_state(std::string_view text, std::string_view
     if (!range) return corrupt(where, "a line 'present FIRST LAST' or the end", line);
     state.present.add(*range);
   }
-  return corrupt(where, std::format("at most {} ranges", kMaxPartialRanges), "more");
+  return corrupt(where, format_text("at most {} ranges", kMaxPartialRanges), "more");
 }
 
 bool continues(const PartialState& kept, const PartialState& wanted) {

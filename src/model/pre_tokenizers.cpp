@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <nlohmann/json.hpp>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -60,7 +61,7 @@ std::string split_step(const Json& step) {
   const auto pattern = step.find("pattern");
   const std::string regex = pattern == step.end() ? std::string() : text_of(*pattern, "Regex");
   if (regex.empty() || flag_of(step, "invert", false)) return step.dump();
-  return std::format("split {} {}", lower(text_of(step, "behavior")), regex);
+  return format_text("split {} {}", lower(text_of(step, "behavior")), regex);
 }
 
 std::string byte_step(const Json& step) {

@@ -1,8 +1,8 @@
 #include "model/pull_resolve.h"
 
-#include <format>
 #include <type_traits>
 
+#include "base/format.h"
 #include "model/file_choice.h"
 #include "model/http_ask.h"
 #include "model/hub_answers.h"
@@ -50,7 +50,7 @@ Result<std::vector<HubFile>> Resolver::files_of(const HubSource& source, const H
   const std::string what = "the files of " + source.repository;
   GOGRID_ASSIGN_OR_RETURN(
       HttpUrl url,
-      below(endpoint, std::format("/api/models/{}/tree/{}?recursive=true", source.repository,
+      below(endpoint, format_text("/api/models/{}/tree/{}?recursive=true", source.repository,
                                   percent_encode(source.revision, false))));
   std::vector<HubFile> files;
   for (int page = 0; page < kMaxPages; ++page) {
@@ -63,12 +63,12 @@ Result<std::vector<HubFile>> Resolver::files_of(const HubSource& source, const H
     const HttpUrl from = url;
     GOGRID_ASSIGN_OR_RETURN(url, resolve_location(from, *next));
     if (!same_origin(url, from)) {
-      return fail(ErrorCode::kCorrupt, std::format("[pull] expected the next page at {}: {}",
+      return fail(ErrorCode::kCorrupt, format_text("[pull] expected the next page at {}: {}",
                                                    from.shown(), url.shown()));
     }
   }
   return fail(ErrorCode::kTooLarge,
-              std::format("[pull] expected at most {} pages of files: {} has more", kMaxPages,
+              format_text("[pull] expected at most {} pages of files: {} has more", kMaxPages,
                           source.repository));
 }
 
@@ -77,10 +77,10 @@ Result<RemoteFile> Resolver::find(const HubSource& source, const HttpUrl& endpoi
   GOGRID_ASSIGN_OR_RETURN(const HubFile file, choose_file(files, source.wanted, source.repository));
   RemoteFile remote;
   GOGRID_ASSIGN_OR_RETURN(remote.url,
-                          below(endpoint, std::format("/{}/resolve/{}/{}", source.repository,
+                          below(endpoint, format_text("/{}/resolve/{}/{}", source.repository,
                                                       percent_encode(source.revision, false),
                                                       percent_encode(file.path, true))));
-  remote.source = std::format("hf:{}:{}@{}", source.repository, file.path, source.revision);
+  remote.source = format_text("hf:{}:{}@{}", source.repository, file.path, source.revision);
   remote.name = file.path.substr(file.path.rfind('/') + 1);
   remote.size = file.size;
   remote.sha256 = file.sha256;
@@ -97,20 +97,20 @@ Result<RemoteFile> Resolver::find(const HubSource& source, const HttpUrl& endpoi
 Result<RemoteFile> Resolver::find(const RegistrySource& source, const HttpUrl& endpoint) {
   GOGRID_ASSIGN_OR_RETURN(
       const HttpUrl url,
-      below(endpoint, std::format("/v2/{}/manifests/{}", source.repository, source.tag)));
+      below(endpoint, format_text("/v2/{}/manifests/{}", source.repository, source.tag)));
   const Question manifest{
-      .what = std::format("the manifest of {}:{}", source.repository, source.tag),
+      .what = format_text("the manifest of {}:{}", source.repository, source.tag),
       .url = url,
-      .headers = {std::format("Accept: {}, {}", kManifestType, kOciManifestType)},
+      .headers = {format_text("Accept: {}, {}", kManifestType, kOciManifestType)},
       .most = kMaxHubAnswer};
   GOGRID_ASSIGN_OR_RETURN(const Answer answer, get(manifest));
   GOGRID_ASSIGN_OR_RETURN(const RegistryBlob blob,
                           parse_registry_manifest(answer.body, answer.url.shown()));
   RemoteFile remote;
-  GOGRID_ASSIGN_OR_RETURN(remote.url, below(endpoint, std::format("/v2/{}/blobs/sha256:{}",
+  GOGRID_ASSIGN_OR_RETURN(remote.url, below(endpoint, format_text("/v2/{}/blobs/sha256:{}",
                                                                   source.repository, blob.sha256)));
-  remote.source = std::format("ollama:{}:{}", source.repository, source.tag);
-  remote.name = std::format("{}-{}.gguf", source.repository.substr(source.repository.find('/') + 1),
+  remote.source = format_text("ollama:{}:{}", source.repository, source.tag);
+  remote.name = format_text("{}-{}.gguf", source.repository.substr(source.repository.find('/') + 1),
                             source.tag);
   remote.size = blob.size;
   remote.sha256 = blob.sha256;
@@ -135,8 +135,8 @@ Result<RemoteFile> Resolver::look_at(RemoteFile remote, const std::string& what)
   if (!size || *size == 0 || *size > kMaxModelSize) {
     return fail(
         ErrorCode::kUnsupported,
-        std::format("[pull] expected the length of the file from {}: {}", answer.url.shown(),
-                    size ? std::format("{} bytes", *size) : "it tells none"));
+        format_text("[pull] expected the length of the file from {}: {}", answer.url.shown(),
+                    size ? format_text("{} bytes", *size) : "it tells none"));
   }
   remote.size = *size;
   remote.validator = answer.head.validator();

@@ -1,7 +1,8 @@
 #include "model/pull_retry.h"
 
 #include <algorithm>
-#include <format>
+
+#include "base/format.h"
 
 namespace gogrid {
 
@@ -54,7 +55,7 @@ std::optional<Duration> wait_before_retry(const RetryRules& rules, int failures,
 Error error_of_answer(const HttpHead& head, const std::string& what, const std::string& shown,
                       bool with_token) {
   const auto error = [&](ErrorCode code, std::string_view came) {
-    return Error{code, std::format("[pull] expected {} from {}: {}", what, shown, came), {}, {}};
+    return Error{code, format_text("[pull] expected {} from {}: {}", what, shown, came), {}, {}};
   };
   switch (head.status) {
     case 401:
@@ -72,15 +73,15 @@ Error error_of_answer(const HttpHead& head, const std::string& what, const std::
     case 404:
     case 410:
       return error(ErrorCode::kNotFound,
-                   std::format("{}, there is nothing of that name", head.status));
+                   format_text("{}, there is nothing of that name", head.status));
     case 416:
       return error(ErrorCode::kUnavailable,
                    "416, the file there is not as long as it was said to be");
     case 429:
     case 503: {
-      Error busy = error(ErrorCode::kUnavailable, std::format("{}, too busy for us", head.status));
+      Error busy = error(ErrorCode::kUnavailable, format_text("{}, too busy for us", head.status));
       if (head.retry_after) {
-        busy.message += std::format(", to be asked again in {} s", head.retry_after->count());
+        busy.message += format_text(", to be asked again in {} s", head.retry_after->count());
         // A day is as good as forever, and fits into milliseconds.
         busy.retry_after = std::min(*head.retry_after, std::chrono::seconds(std::chrono::days(1)));
       }
@@ -88,14 +89,14 @@ Error error_of_answer(const HttpHead& head, const std::string& what, const std::
     }
     default:
       return error(head.status >= 500 ? ErrorCode::kUnavailable : ErrorCode::kInvalidArgument,
-                   std::format("HTTP status {}", head.status));
+                   format_text("HTTP status {}", head.status));
   }
 }
 
 Error untrusted_error(const std::string& what, const std::string& shown, const std::string& why) {
   return {
       ErrorCode::kPermissionDenied,
-      std::format("[pull] expected {} from {}, whose certificate this machine trusts: {}; it is "
+      format_text("[pull] expected {} from {}, whose certificate this machine trusts: {}; it is "
                   "not tried again. Is this machine's clock right? A private authority's "
                   "certificate goes into the system's (update-ca-certificates)",
                   what, shown, why),

@@ -1,8 +1,8 @@
 #include "model/pull_rules.h"
 
 #include <algorithm>
-#include <format>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -18,14 +18,14 @@ Result<Credential> make_credential(HttpUrl origin, std::string_view token) {
   const bool visible = std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7F; });
   if (token.empty() || token.size() > kMaxToken || !visible) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[pull] expected a token of 1..{} visible characters: the file has {} "
+                format_text("[pull] expected a token of 1..{} visible characters: the file has {} "
                             "bytes that are something else",
                             kMaxToken, token.size()),
                 "token-file");
   }
   if (!origin.https && !is_loopback(origin)) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[pull] expected https:// where a token goes: {} would carry it in the "
+                format_text("[pull] expected https:// where a token goes: {} would carry it in the "
                             "clear",
                             origin.shown()),
                 "token-file");
@@ -43,14 +43,14 @@ std::vector<std::string> headers_for(const HttpUrl& url,
   std::vector<std::string> headers;
   if (may_see_token(url, credential))
     headers.push_back("Authorization: Bearer " + credential->token);
-  if (range) headers.push_back(std::format("Range: bytes={}-{}", range->first, range->last - 1));
+  if (range) headers.push_back(format_text("Range: bytes={}-{}", range->first, range->last - 1));
   return headers;
 }
 
 Result<HttpUrl> next_hop(const HttpUrl& from, const HttpHead& head, int hops, bool allow_http) {
   if (hops >= kMaxRedirects) {
     return fail(ErrorCode::kUnavailable,
-                std::format("[pull] expected a file after {} redirects: {} "
+                format_text("[pull] expected a file after {} redirects: {} "
                             "leads on",
                             kMaxRedirects, from.shown()));
   }

@@ -1,8 +1,8 @@
 #include "model/pull_source.h"
 
 #include <algorithm>
-#include <format>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -17,7 +17,7 @@ constexpr std::string_view kOtherGrid = "gogrid:";
 
 std::unexpected<Error> bad(std::string_view expected, std::string_view came) {
   return fail(ErrorCode::kInvalidArgument,
-              std::format("[pull] expected {}: {}", expected, excerpt(came)), "SOURCE");
+              format_text("[pull] expected {}: {}", expected, excerpt(came)), "SOURCE");
 }
 
 bool is_word_character(char c) {
@@ -90,7 +90,7 @@ Result<PullSource> parse_pull_source(std::string_view text) {
   if (text.starts_with(kRegistry)) return parse_registry(text);
   if (text.starts_with(kOtherGrid)) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[pull] {}: libraries of other GoGrids are not served in this version; "
+                format_text("[pull] {}: libraries of other GoGrids are not served in this version; "
                             "give an address of the file, or import it",
                             excerpt(text)),
                 "SOURCE");

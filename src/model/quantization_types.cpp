@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <span>
 
+#include "base/format.h"
 #include "base/nearest.h"
 #include "base/text.h"
 
@@ -79,7 +79,7 @@ std::string lower(std::string_view text) {
 std::unexpected<Error> unknown(std::string_view what, std::string_view name,
                                std::span<const std::string> known) {
   return fail(ErrorCode::kInvalidArgument,
-              std::format("expected {}: {}{}", what, excerpt(name), suggestion(name, known)));
+              format_text("expected {}: {}{}", what, excerpt(name), suggestion(name, known)));
 }
 
 }  // namespace

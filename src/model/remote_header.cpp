@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <format>
 #include <span>
 
+#include "base/format.h"
 #include "model/byte_ranges.h"
 #include "model/gguf_beginning.h"
 #include "model/http_ask.h"
@@ -33,7 +33,7 @@ Result<AtomicFile> fetch_header(HttpClient& client, const RemoteFile& remote,
                                 const PullHooks& hooks, const Clock& clock) {
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(folder / "remote.gguf"));
   const auto corrupt = [&](const std::string& what) {
-    return fail(ErrorCode::kCorrupt, std::format("[pull] {}: {}", remote.source, what));
+    return fail(ErrorCode::kCorrupt, format_text("[pull] {}: {}", remote.source, what));
   };
   for (Bytes piece = kFirstPiece;; piece *= 2) {
     const Bytes begin = file.size();
@@ -48,7 +48,7 @@ Result<AtomicFile> fetch_header(HttpClient& client, const RemoteFile& remote,
       return std::unexpected(answer.error());
     if (!answer || !is_part(*answer, range, remote.size)) {
       return fail(ErrorCode::kUnsupported,
-                  std::format("[pull] {}: expected bytes {}-{} of it: its server sent others; pull "
+                  format_text("[pull] {}: expected bytes {}-{} of it: its server sent others; pull "
                               "it to look at it",
                               remote.source, begin, end));
     }

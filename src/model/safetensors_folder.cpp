@@ -1,11 +1,11 @@
 #include "model/safetensors_folder.h"
 
 #include <algorithm>
-#include <format>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/bounded_json.h"
 
@@ -19,7 +19,7 @@ constexpr std::string_view kExtension = ".safetensors";
 constexpr std::size_t kMostShards = 1000;
 
 std::unexpected<Error> corrupt(const fs::path& path, const std::string& what) {
-  return fail(ErrorCode::kCorrupt, std::format("[safetensors] {}: {}", path.string(), what));
+  return fail(ErrorCode::kCorrupt, format_text("[safetensors] {}: {}", path.string(), what));
 }
 
 bool is_there(const fs::path& path) {
@@ -37,11 +37,11 @@ std::unexpected<Error> no_weights(const fs::path& folder, const std::string& who
   for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     if (!is_there(folder / pickle)) continue;
     return fail(ErrorCode::kUnsupported,
-                std::format("[safetensors] {}: expected {}: {}, a pickle, can run code and is not "
+                format_text("[safetensors] {}: expected {}: {}, a pickle, can run code and is not "
                             "read",
                             folder.string(), whole, pickle));
   }
-  return fail(ErrorCode::kNotFound, std::format("[safetensors] {}: expected {} or {}: neither",
+  return fail(ErrorCode::kNotFound, format_text("[safetensors] {}: expected {} or {}: neither",
                                                 folder.string(), whole, index));
 }
 
@@ -56,7 +56,7 @@ Result<WeightMap> read_index(const fs::path& path) {
   WeightMap map;
   for (const auto& [tensor, file] : weights->items()) {
     if (!file.is_string() || !is_shard_name(file.get_ref<const std::string&>())) {
-      return corrupt(path, std::format("tensor {}: expected the name of a .safetensors file: {}",
+      return corrupt(path, format_text("tensor {}: expected the name of a .safetensors file: {}",
                                        excerpt(tensor), excerpt(file.dump())));
     }
     map.emplace(tensor, file.get<std::string>());
@@ -67,7 +67,7 @@ Result<WeightMap> read_index(const fs::path& path) {
 }  // namespace
 
 Result<SafetensorsFolder> SafetensorsFolder::open(const fs::path& folder, std::string_view stem) {
-  const std::string whole = std::format("{}{}", stem, kExtension);
+  const std::string whole = format_text("{}{}", stem, kExtension);
   const std::string index = whole + ".index.json";
   SafetensorsFolder opened;
   if (is_there(folder / whole)) {
@@ -96,7 +96,7 @@ Status SafetensorsFolder::add_indexed(const fs::path& folder, const fs::path& in
   for (const auto& [tensor, file] : map) ++tensors_of[file];
   if (tensors_of.size() > kMostShards) {
     return corrupt(index,
-                   std::format("expected at most {} files: {}", kMostShards, tensors_of.size()));
+                   format_text("expected at most {} files: {}", kMostShards, tensors_of.size()));
   }
   for (const auto& [name, count] : tensors_of) {
     const std::size_t before = tensors_.size();
@@ -108,12 +108,12 @@ Status SafetensorsFolder::add_indexed(const fs::path& folder, const fs::path& in
     const auto added = std::span(tensors_).subspan(before);
     const auto stranger = std::ranges::find_if_not(added, belongs);
     if (stranger != added.end()) {
-      return corrupt(folder / name, std::format("tensor {}: expected it in the index: it is not",
+      return corrupt(folder / name, format_text("tensor {}: expected it in the index: it is not",
                                                 excerpt(stranger->name())));
     }
     if (added.size() != count) {
       return corrupt(folder / name,
-                     std::format("expected the {} tensors of the index: {}", count, added.size()));
+                     format_text("expected the {} tensors of the index: {}", count, added.size()));
     }
   }
   return {};

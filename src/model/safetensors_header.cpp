@@ -4,10 +4,10 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -81,7 +81,7 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   bool end_array() override;
   bool parse_error(std::size_t position, const std::string& /*token*/,
                    const nlohmann::detail::exception& /*error*/) override {
-    return refuse(std::format("expected a header in JSON: it breaks off or errs at byte {}",
+    return refuse(format_text("expected a header in JSON: it breaks off or errs at byte {}",
                               kLengthBytes + position));
   }
 
@@ -90,11 +90,11 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   enum class Field : std::uint8_t { kNone, kType, kShape, kOffsets };
 
   bool refuse(const std::string& what, ErrorCode code = ErrorCode::kCorrupt) {
-    if (!error_) error_ = Error{code, std::format("[safetensors] {}: {}", name_, what), {}, {}};
+    if (!error_) error_ = Error{code, format_text("[safetensors] {}: {}", name_, what), {}, {}};
     return false;
   }
   bool refuse_tensor(const std::string& what, ErrorCode code = ErrorCode::kCorrupt) {
-    return refuse(std::format("tensor {}: {}", excerpt(tensor_.name), what), code);
+    return refuse(format_text("tensor {}: {}", excerpt(tensor_.name), what), code);
   }
   bool unexpected(std::string_view what);
   bool start_tensor();
@@ -124,27 +124,27 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 bool HeaderReader::unexpected(std::string_view what) {
   switch (place_) {
     case Place::kTensor:
-      return refuse_tensor(std::format("expected dtype, shape and data_offsets: {}", what));
+      return refuse_tensor(format_text("expected dtype, shape and data_offsets: {}", what));
     case Place::kShape:
-      return refuse_tensor(std::format("expected whole numbers in shape: {}", what));
+      return refuse_tensor(format_text("expected whole numbers in shape: {}", what));
     case Place::kOffsets:
-      return refuse_tensor(std::format("expected two whole numbers in data_offsets: {}", what));
+      return refuse_tensor(format_text("expected two whole numbers in data_offsets: {}", what));
     case Place::kMetadata:
-      return refuse(std::format("expected texts in __metadata__: {}", what));
+      return refuse(format_text("expected texts in __metadata__: {}", what));
     case Place::kTop:
-      return refuse(std::format("expected an object for {}: {}", excerpt(top_key_), what));
+      return refuse(format_text("expected an object for {}: {}", excerpt(top_key_), what));
     case Place::kStart:
     case Place::kEnd:
       break;
   }
-  return refuse(std::format("expected the header to be one object: {}", what));
+  return refuse(format_text("expected the header to be one object: {}", what));
 }
 
 bool HeaderReader::number_unsigned(number_unsigned_t value) {
   if (place_ == Place::kShape) {
     if (tensor_.shape.size() == limits_.max_dimensions) {
       return refuse_tensor(
-          std::format("expected at most {} dimensions: more", limits_.max_dimensions));
+          format_text("expected at most {} dimensions: more", limits_.max_dimensions));
     }
     tensor_.shape.push_back(value);
     return true;
@@ -161,7 +161,7 @@ bool HeaderReader::string(string_t& value) {
   if (place_ == Place::kMetadata) {
     if (out_.metadata.size() == limits_.max_metadata) {
       return refuse(
-          std::format("expected at most {} entries in __metadata__: more", limits_.max_metadata));
+          format_text("expected at most {} entries in __metadata__: more", limits_.max_metadata));
     }
     out_.metadata.emplace_back(std::move(metadata_key_), std::move(value));
     return true;
@@ -173,7 +173,7 @@ bool HeaderReader::string(string_t& value) {
 bool HeaderReader::read_type(std::string_view value) {
   const auto type = type_named(value);
   if (!type) {
-    return refuse_tensor(std::format("expected a known dtype: {}", excerpt(value)),
+    return refuse_tensor(format_text("expected a known dtype: {}", excerpt(value)),
                          ErrorCode::kUnsupported);
   }
   tensor_.type = *type;
@@ -197,10 +197,10 @@ bool HeaderReader::start_object(std::size_t /*elements*/) {
 
 bool HeaderReader::start_tensor() {
   if (out_.tensors.size() == limits_.max_tensors) {
-    return refuse(std::format("expected at most {} tensors: more", limits_.max_tensors));
+    return refuse(format_text("expected at most {} tensors: more", limits_.max_tensors));
   }
   if (top_key_.empty() || top_key_.size() > limits_.max_name || !is_printable(top_key_)) {
-    return refuse(std::format("expected a tensor's name of 1 to {} printable bytes: {}",
+    return refuse(format_text("expected a tensor's name of 1 to {} printable bytes: {}",
                               limits_.max_name, excerpt(top_key_)));
   }
   tensor_ = {};
@@ -235,10 +235,10 @@ bool HeaderReader::read_field(std::string_view field) {
   } else if (field == "data_offsets") {
     field_ = Field::kOffsets;
   } else {
-    return refuse_tensor(std::format("expected dtype, shape and data_offsets: {}", excerpt(field)));
+    return refuse_tensor(format_text("expected dtype, shape and data_offsets: {}", excerpt(field)));
   }
   bool& seen = seen_[static_cast<std::size_t>(field_)];
-  if (seen) return refuse_tensor(std::format("expected {} once: twice", field));
+  if (seen) return refuse_tensor(format_text("expected {} once: twice", field));
   seen = true;
   return true;
 }
@@ -276,10 +276,10 @@ bool HeaderReader::end_tensor() {
   }
   if (offsets_.size() != 2) {
     return refuse_tensor(
-        std::format("expected two whole numbers in data_offsets: {}", offsets_.size()));
+        format_text("expected two whole numbers in data_offsets: {}", offsets_.size()));
   }
   if (offsets_[0] > offsets_[1] || offsets_[1] > data_size_) {
-    return refuse_tensor(std::format("expected data_offsets within the {} bytes of data: {} to {}",
+    return refuse_tensor(format_text("expected data_offsets within the {} bytes of data: {} to {}",
                                      data_size_, offsets_[0], offsets_[1]));
   }
   tensor_.offset = data_start_ + offsets_[0];
@@ -301,8 +301,8 @@ bool HeaderReader::check_size() {
   }
   const auto size = elements ? checked_mul(*elements, element_size(tensor_.type)) : std::nullopt;
   if (!size || *size != tensor_.size) {
-    return refuse_tensor(std::format("expected data of its shape and dtype, {}: {} bytes",
-                                     size ? std::format("{} bytes", *size) : "more than 64 bits",
+    return refuse_tensor(format_text("expected data of its shape and dtype, {}: {} bytes",
+                                     size ? format_text("{} bytes", *size) : "more than 64 bits",
                                      tensor_.size));
   }
   tensor_.elements = *elements;
@@ -313,7 +313,7 @@ Status HeaderReader::check_names() {
   std::ranges::sort(out_.tensors, {}, &SafetensorsTensor::name);
   const auto twice = std::ranges::adjacent_find(out_.tensors, {}, &SafetensorsTensor::name);
   if (twice == out_.tensors.end()) return {};
-  return fail(ErrorCode::kCorrupt, std::format("[safetensors] {}: expected each tensor once: {} "
+  return fail(ErrorCode::kCorrupt, format_text("[safetensors] {}: expected each tensor once: {} "
                                                "twice",
                                                name_, excerpt(twice->name)));
 }
@@ -330,7 +330,7 @@ Status HeaderReader::check_layout() const {
   for (const SafetensorsTensor* tensor : by_place) {
     if (tensor->offset != end) {
       return fail(ErrorCode::kCorrupt,
-                  std::format("[safetensors] {}: tensor {}: expected data without overlaps or "
+                  format_text("[safetensors] {}: tensor {}: expected data without overlaps or "
                               "holes, from byte {}: from byte {}",
                               name_, excerpt(tensor->name), end - data_start_,
                               tensor->offset - data_start_));
@@ -339,7 +339,7 @@ Status HeaderReader::check_layout() const {
   }
   if (end != data_start_ + data_size_) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[safetensors] {}: expected {} bytes of data, as the header says: {}",
+                format_text("[safetensors] {}: expected {} bytes of data, as the header says: {}",
                             name_, end - data_start_, data_size_));
   }
   return {};
@@ -354,7 +354,7 @@ Result<SafetensorsContents> HeaderReader::finish(bool whole) {
 }
 
 std::unexpected<Error> corrupt(std::string_view name, const std::string& what) {
-  return fail(ErrorCode::kCorrupt, std::format("[safetensors] {}: {}", name, what));
+  return fail(ErrorCode::kCorrupt, format_text("[safetensors] {}: {}", name, what));
 }
 
 }  // namespace
@@ -371,13 +371,13 @@ Result<SafetensorsContents> parse_safetensors(std::span<const std::byte> bytes,
                                               std::string_view name,
                                               const SafetensorsLimits& limits) {
   if (bytes.size() < kLengthBytes) {
-    return corrupt(name, std::format("expected at least {} bytes: {}", kLengthBytes, bytes.size()));
+    return corrupt(name, format_text("expected at least {} bytes: {}", kLengthBytes, bytes.size()));
   }
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
   const Bytes left = bytes.size() - kLengthBytes;
   if (length > limits.max_header || length > left) {
-    return corrupt(name, std::format("expected a header of at most {} bytes: {}",
+    return corrupt(name, format_text("expected a header of at most {} bytes: {}",
                                      std::min(limits.max_header, left), length));
   }
   const auto header = bytes.subspan(kLengthBytes, length);

@@ -3,10 +3,10 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <format>
 #include <optional>
 
 #include "base/files.h"
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -107,7 +107,7 @@ class ModelReader {
 
  private:
   std::unexpected<Error> corrupt(const std::string& what) const {
-    return fail(ErrorCode::kCorrupt, std::format("[sentencepiece] {}: {}", name_, what));
+    return fail(ErrorCode::kCorrupt, format_text("[sentencepiece] {}: {}", name_, what));
   }
   // Calls `take` with each field of a message.
   template <class Take>
@@ -127,7 +127,7 @@ template <class Take>
 Status ModelReader::each(std::string_view message, std::string_view what, const Take& take) const {
   for (Fields fields(message); !fields.done();) {
     const auto field = fields.next();
-    if (!field) return corrupt(std::format("expected the fields of {}: they break off", what));
+    if (!field) return corrupt(format_text("expected the fields of {}: they break off", what));
     GOGRID_RETURN_IF_ERROR(take(*field));
   }
   return {};
@@ -158,13 +158,13 @@ Status ModelReader::take_part(const Field& field) {
 
 Status ModelReader::add_piece(std::string_view message) {
   if (out_.pieces.size() == limits_.pieces) {
-    return corrupt(std::format("expected at most {} pieces: more", limits_.pieces));
+    return corrupt(format_text("expected at most {} pieces: more", limits_.pieces));
   }
   SentencePiece piece;
   GOGRID_RETURN_IF_ERROR(
       each(message, "a piece", [&](const Field& field) { return take_piece_field(field, piece); }));
   if (piece.text.empty()) {
-    return corrupt(std::format("piece {}: expected a text: none", out_.pieces.size()));
+    return corrupt(format_text("piece {}: expected a text: none", out_.pieces.size()));
   }
   out_.pieces.push_back(std::move(piece));
   return {};
@@ -172,11 +172,11 @@ Status ModelReader::add_piece(std::string_view message) {
 
 Status ModelReader::take_piece_field(const Field& field, SentencePiece& piece) const {
   const auto bad = [&](const std::string& what) {
-    return corrupt(std::format("piece {}: {}", out_.pieces.size(), what));
+    return corrupt(format_text("piece {}: {}", out_.pieces.size(), what));
   };
   if (field.number == kPieceText && field.wire == Wire::kBytes) {
     if (field.bytes.size() > limits_.piece) {
-      return bad(std::format("expected at most {} bytes: {}", limits_.piece, field.bytes.size()));
+      return bad(format_text("expected at most {} bytes: {}", limits_.piece, field.bytes.size()));
     }
     piece.text = field.bytes;
   } else if (field.number == kPieceScore && field.wire == Wire::kFixed32) {
@@ -184,7 +184,7 @@ Status ModelReader::take_piece_field(const Field& field, SentencePiece& piece) c
     if (!std::isfinite(piece.score)) return bad("expected a finite score: it is not");
   } else if (field.number == kPieceKind && field.wire == Wire::kVarint) {
     if (field.value < 1 || field.value > static_cast<std::uint64_t>(PieceKind::kByte)) {
-      return bad(std::format("expected a kind from 1 to 6: {}", field.value));
+      return bad(format_text("expected a kind from 1 to 6: {}", field.value));
     }
     piece.kind = static_cast<PieceKind>(field.value);
   }
@@ -194,7 +194,7 @@ Status ModelReader::take_piece_field(const Field& field, SentencePiece& piece) c
 Status ModelReader::take_trainer(const Field& field) {
   if (field.number != kTrainerAlgorithm || field.wire != Wire::kVarint) return {};
   if (field.value < 1 || field.value > static_cast<std::uint64_t>(PieceAlgorithm::kCharacter)) {
-    return corrupt(std::format("expected an algorithm from 1 to 4: {}", field.value));
+    return corrupt(format_text("expected an algorithm from 1 to 4: {}", field.value));
   }
   out_.algorithm = static_cast<PieceAlgorithm>(field.value);
   return {};
@@ -217,7 +217,7 @@ Result<SentencePieceModel> parse_sentencepiece(std::string_view bytes, std::stri
                                                const SentencePieceLimits& limits) {
   if (bytes.size() > limits.size) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[sentencepiece] {}: expected at most {}: {}", name,
+                format_text("[sentencepiece] {}: expected at most {}: {}", name,
                             format_bytes(limits.size), format_bytes(bytes.size())));
   }
   return ModelReader(name, limits).read(bytes);

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <format>
 #include <vector>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/sha256.h"
 #include "obs/log.h"
 
@@ -31,9 +31,9 @@ bool is_digest(std::string_view text) {
 std::string name_of(std::string_view source_digest, LayerRange range,
                     const std::optional<WeightType>& type) {
   Sha256 hash;
-  hash.update(std::format("gogrid slice {} of {} layers {}", kSliceFormatVersion, source_digest,
+  hash.update(format_text("gogrid slice {} of {} layers {}", kSliceFormatVersion, source_digest,
                           to_string(range)));
-  if (type) hash.update(std::format(" as {}", type->name));
+  if (type) hash.update(format_text(" as {}", type->name));
   return hash.finish() + std::string(kExtension);
 }
 
@@ -61,8 +61,8 @@ Status check_slice(const fs::path& path, LayerRange range, const std::optional<W
       file.unsigned_of("gogrid.slice.last_layer") != range.last ||
       file.string_of("gogrid.slice.type").value_or("") != (type ? type->name : "")) {
     return fail(ErrorCode::kCorrupt,
-                std::format("[slice_cache] {}: expected the slice of layers {}{}", path.string(),
-                            to_string(range), type ? std::format(" as {}", type->name) : ""));
+                format_text("[slice_cache] {}: expected the slice of layers {}{}", path.string(),
+                            to_string(range), type ? format_text(" as {}", type->name) : ""));
   }
   return {};
 }
@@ -127,7 +127,7 @@ Status SliceCache::make_room(Bytes needed) const {
   if (capacity_ == 0) return {};
   if (needed > capacity_) {
     return fail(ErrorCode::kDoesNotFit,
-                std::format("[slice_cache] slice of {}: the cache may hold {}",
+                format_text("[slice_cache] slice of {}: the cache may hold {}",
                             format_bytes(needed), format_bytes(capacity_)));
   }
   GOGRID_ASSIGN_OR_RETURN(const std::vector<Slice> slices, slices_in(folder_));
@@ -141,7 +141,7 @@ Status SliceCache::make_room(Bytes needed) const {
   }
   if (total <= capacity_ - needed) return {};
   return fail(ErrorCode::kExhausted,
-              std::format("[slice_cache] slice of {}: {} of {} are held by loaded stages",
+              format_text("[slice_cache] slice of {}: {} of {} are held by loaded stages",
                           format_bytes(needed), format_bytes(total), format_bytes(capacity_)));
 }
 

@@ -1,7 +1,6 @@
 #include "model/split_file.h"
 
-#include <format>
-
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -35,7 +34,7 @@ std::optional<PartName> parse_part_name(std::string_view stem) {
 std::filesystem::path path_of_part(const std::filesystem::path& first, std::uint64_t number) {
   const auto name = parse_part_name(first.stem().native());
   if (!name) return {};
-  return first.parent_path() / std::format("{}-{:05}-of-{:05}{}", name->stem, number,
+  return first.parent_path() / format_text("{}-{:05}-of-{:05}{}", name->stem, number,
                                            name->part.count, first.extension().string());
 }
 
@@ -43,7 +42,7 @@ Status check_is_whole(const GgufFile& file, std::string_view who) {
   const FilePart part = part_of(file);
   if (part.count <= 1) return {};
   return fail(ErrorCode::kUnsupported,
-              std::format("[{}] {}: expected a whole model: this file is part {} of {}; merge them "
+              format_text("[{}] {}: expected a whole model: this file is part {} of {}; merge them "
                           "first: llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf (llama.cpp)",
                           who, file.path().string(), part.number, part.count));
 }

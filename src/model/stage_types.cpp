@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <numeric>
 
+#include "base/format.h"
 #include "base/nearest.h"
 #include "base/text.h"
 #include "model/layer_name.h"
@@ -107,7 +107,7 @@ Result<WeightType> find_stage_type(std::string_view name) {
   if (type && std::ranges::contains(kTypes, type->name, &Known::type)) return type;
   const std::vector<std::string> known = stage_type_names();
   return fail(ErrorCode::kInvalidArgument,
-              std::format("expected a type for the layers of a stage: {}{}", excerpt(name),
+              format_text("expected a type for the layers of a stage: {}{}", excerpt(name),
                           suggestion(name, known)));
 }
 

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <format>
 #include <map>
 #include <utility>
 
+#include "base/format.h"
 #include "model/template_builtins.h"
 #include "model/template_text.h"
 
@@ -38,7 +38,7 @@ Value length_filter(const Call& call) {
   if (const auto* entries = entries_of(call.value))
     return static_cast<std::int64_t>(entries->size());
   if (is_undefined(call.value)) return std::int64_t{0};
-  throw TemplateError(std::format("the length of {}", type_name(call.value)));
+  throw TemplateError(format_text("the length of {}", type_name(call.value)));
 }
 
 Value replace_filter(const Call& call) {
@@ -160,7 +160,7 @@ Value items_filter(const Call& call) {
   if (is_undefined(call.value)) return make_list({}, call.budget);
   const auto* entries = entries_of(call.value);
   if (entries == nullptr)
-    throw TemplateError(std::format("a mapping expected: {}", type_name(call.value)));
+    throw TemplateError(format_text("a mapping expected: {}", type_name(call.value)));
   for (const Entry& entry : *entries)
     pairs.push_back(make_list({key_of(entry, call.budget), entry.value}, call.budget));
   return make_list(std::move(pairs), call.budget);
@@ -376,7 +376,7 @@ Value apply_filter(std::string_view name, const Arguments& arguments, Budget& bu
   budget.spend_steps(2);
   const auto found = filters().find(name);
   if (found == filters().end())
-    throw TemplateError(std::format("filter '{}' is not known here", name.substr(0, 40)));
+    throw TemplateError(format_text("filter '{}' is not known here", name.substr(0, 40)));
   const Call call{
       .name = name, .value = arguments.positional.at(0), .arguments = arguments, .budget = budget};
   return found->second(call);

@@ -1,9 +1,9 @@
 #include "model/template_interpreter.h"
 
 #include <algorithm>
-#include <format>
 #include <unordered_map>
 
+#include "base/format.h"
 #include "model/template_builtins.h"
 #include "model/template_lexer.h"
 
@@ -170,7 +170,7 @@ class Interpreter {
     const auto* items = items_of(value);
     if (items == nullptr || items->size() != statement.names.size()) {
       fail_at(statement.line,
-              std::format("{} values to unpack expected: {}", statement.names.size(),
+              format_text("{} values to unpack expected: {}", statement.names.size(),
                           items == nullptr ? std::string(type_name(value))
                                            : std::to_string(items->size())));
     }
@@ -183,7 +183,7 @@ class Interpreter {
     const Value target = look_up(statement.names[0], scope);
     const auto* space = std::get_if<Namespace>(&target);
     if (space == nullptr)
-      fail_at(statement.line, std::format("a namespace expected: '{}' is {}", statement.names[0],
+      fail_at(statement.line, format_text("a namespace expected: '{}' is {}", statement.names[0],
                                           type_name(target)));
     auto& entries = (*space)->entries;
     if (find(entries, statement.names[1], budget_) == nullptr) {
@@ -214,7 +214,7 @@ class Interpreter {
 
   Value run_macro(const Statement& macro, Arguments& arguments) {
     if (arguments.positional.size() > macro.names.size()) {
-      fail_at(macro.line, std::format("macro '{}' takes {} arguments: {}", macro.text,
+      fail_at(macro.line, format_text("macro '{}' takes {} arguments: {}", macro.text,
                                       macro.names.size(), arguments.positional.size()));
     }
     Scope scope{&globals_, {}};
@@ -230,7 +230,7 @@ class Interpreter {
     }
     for (const Entry& entry : arguments.named) {
       if (std::ranges::find(macro.names, entry.name) == macro.names.end())
-        fail_at(macro.line, std::format("macro '{}' has no argument '{}'", macro.text, entry.name));
+        fail_at(macro.line, format_text("macro '{}' has no argument '{}'", macro.text, entry.name));
     }
     std::string out;
     run_body(macro.bodies[0], scope, out);
@@ -376,8 +376,8 @@ class Interpreter {
     if (!std::holds_alternative<Function>(function)) {
       throw TemplateError(
           callee.kind == Expression::Kind::kName
-              ? std::format("'{}' is {} and cannot be called", callee.name, type_name(function))
-              : std::format("{} cannot be called", type_name(function)));
+              ? format_text("'{}' is {} and cannot be called", callee.name, type_name(function))
+              : format_text("{} cannot be called", type_name(function)));
     }
     Arguments arguments = arguments_of(expression, scope);
     return std::get<Function>(function)->call(arguments);
@@ -400,7 +400,7 @@ class Interpreter {
     const auto* number = std::get_if<std::int64_t>(&value);
     std::int64_t result = 0;
     if (number == nullptr || __builtin_sub_overflow(std::int64_t{0}, *number, &result))
-      throw TemplateError(std::format("a number expected behind '-': {}", type_name(value)));
+      throw TemplateError(format_text("a number expected behind '-': {}", type_name(value)));
     return result;
   }
 

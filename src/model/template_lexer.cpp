@@ -2,8 +2,8 @@
 
 #include <array>
 #include <charconv>
-#include <format>
 
+#include "base/format.h"
 #include "model/template_value.h"
 
 namespace gogrid::jinja {
@@ -219,7 +219,7 @@ class Lexer {
     std::size_t end = at_;
     while (end < source_.size() && belongs(source_[end])) ++end;
     if (end - at_ > kMaxName)
-      fail_at(line_, std::format("a name of more than {} characters", kMaxName));
+      fail_at(line_, format_text("a name of more than {} characters", kMaxName));
     add(kind, source_.substr(at_, end - at_));
     move_to(end);
   }
@@ -307,7 +307,7 @@ class Lexer {
       advance(known.size());
       return;
     }
-    fail_at(line_, std::format("an unexpected character (byte {})",
+    fail_at(line_, format_text("an unexpected character (byte {})",
                                static_cast<int>(static_cast<unsigned char>(peek()))));
   }
 
@@ -323,7 +323,7 @@ class Lexer {
 std::vector<Token> tokenize_template(std::string_view source) { return Lexer(source).run(); }
 
 void fail_at(std::uint32_t line, const std::string& what) {
-  throw LocatedError(std::format("{} in line {}", what, line));
+  throw LocatedError(format_text("{} in line {}", what, line));
 }
 
 }  // namespace gogrid::jinja

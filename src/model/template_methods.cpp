@@ -2,10 +2,10 @@
 #include <array>
 #include <cmath>
 #include <ctime>
-#include <format>
 #include <map>
 #include <utility>
 
+#include "base/format.h"
 #include "model/template_builtins.h"
 #include "model/template_text.h"
 
@@ -225,7 +225,7 @@ Value text_method(const std::string& text, const Call& call) {
     return apply_filter(name, filter, call.budget);
   }
   if (name == "isdigit") return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
-  throw TemplateError(std::format("string has no method '{}' here", name.substr(0, 40)));
+  throw TemplateError(format_text("string has no method '{}' here", name.substr(0, 40)));
 }
 
 const Value* find_key(const std::vector<Entry>& entries, const Call& call) {
@@ -241,7 +241,7 @@ Value entries_method(const std::vector<Entry>& entries, const Call& call) {
     return otherwise == nullptr ? Value(None{}) : *otherwise;
   }
   if (call.name != "items" && call.name != "keys" && call.name != "values")
-    throw TemplateError(std::format("a mapping has no method '{}' here", call.name.substr(0, 40)));
+    throw TemplateError(format_text("a mapping has no method '{}' here", call.name.substr(0, 40)));
   std::vector<Value> out;
   for (const Entry& entry : entries) {
     call.budget.spend_steps();
@@ -258,7 +258,7 @@ Value entries_method(const std::vector<Entry>& entries, const Call& call) {
 Value loop_method(const LoopValue& loop, const Call& call) {
   const auto& given = call.arguments.positional;
   if (call.name == "cycle" && !given.empty()) return given[loop.index % given.size()];
-  throw TemplateError(std::format("loop has no method '{}' here", call.name.substr(0, 40)));
+  throw TemplateError(format_text("loop has no method '{}' here", call.name.substr(0, 40)));
 }
 
 // ---- functions
@@ -273,7 +273,7 @@ Value range_function(Arguments& arguments, Budget& budget) {
   std::vector<Value> items;
   for (std::int64_t i = first; step > 0 ? i < last : i > last;) {
     if (items.size() >= static_cast<std::size_t>(kMaxRange))
-      throw TemplateError(std::format("a range of more than {} numbers", kMaxRange));
+      throw TemplateError(format_text("a range of more than {} numbers", kMaxRange));
     budget.spend_steps();
     items.emplace_back(i);
     if (__builtin_add_overflow(i, step, &i)) break;
@@ -311,7 +311,7 @@ bool apply_test(std::string_view name, const Arguments& arguments, Budget& budge
   budget.spend_steps(2);
   const auto found = tests().find(name);
   if (found == tests().end())
-    throw TemplateError(std::format("test '{}' is not known here", name.substr(0, 40)));
+    throw TemplateError(format_text("test '{}' is not known here", name.substr(0, 40)));
   return found->second({arguments.positional.at(0), arguments, budget});
 }
 
@@ -326,7 +326,7 @@ Value call_method(const Value& object, std::string_view name, const Arguments& a
   if (const auto* entries = entries_of(object)) return entries_method(*entries, call);
   if (const auto* loop = std::get_if<Loop>(&object)) return loop_method(**loop, call);
   throw TemplateError(
-      std::format("{} has no method '{}' here", type_name(object), name.substr(0, 40)));
+      format_text("{} has no method '{}' here", type_name(object), name.substr(0, 40)));
 }
 
 Value global_function(std::string_view name, Budget& budget) {

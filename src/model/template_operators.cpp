@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cmath>
-#include <format>
 #include <optional>
 
+#include "base/format.h"
 #include "model/template_builtins.h"
 #include "model/template_text.h"
 
@@ -185,13 +185,13 @@ Value apply_operator(std::string_view name, const Value& left, const Value& righ
     return repeated(left, std::get<std::int64_t>(right), budget);
   if (name == "*" && can_repeat(right) && std::holds_alternative<std::int64_t>(left))
     return repeated(right, std::get<std::int64_t>(left), budget);
-  throw TemplateError(std::format("'{}' of {} and {}", name, type_name(left), type_name(right)));
+  throw TemplateError(format_text("'{}' of {} and {}", name, type_name(left), type_name(right)));
 }
 
 bool contains(const Value& whole, const Value& part, Budget& budget) {
   if (const std::string* text = text_of(whole)) {
     if (text_of(part) == nullptr)
-      throw TemplateError(std::format("{} in a string", type_name(part)));
+      throw TemplateError(format_text("{} in a string", type_name(part)));
     return find_text(*text, *text_of(part), 0, budget) != text->npos;
   }
   if (const auto* items = items_of(whole)) {
@@ -202,12 +202,12 @@ bool contains(const Value& whole, const Value& part, Budget& budget) {
     return find(*entries, part, budget) != nullptr;
   }
   if (is_undefined(whole)) return false;
-  throw TemplateError(std::format("'in' {}", type_name(whole)));
+  throw TemplateError(format_text("'in' {}", type_name(whole)));
 }
 
 Value attribute_of(const Value& object, std::string_view name, Budget& budget) {
   if (is_undefined(object))
-    throw TemplateError(std::format("'{}' of something undefined", name.substr(0, 40)));
+    throw TemplateError(format_text("'{}' of something undefined", name.substr(0, 40)));
   if (const auto* entries = entries_of(object)) {
     const Value* found = find(*entries, name, budget);
     return found == nullptr ? Value() : *found;
@@ -241,7 +241,7 @@ Value slice_of(const Value& object, const Value& first, const Value& last, const
   const std::string* text = text_of(object);
   const auto* items = items_of(object);
   if (text == nullptr && items == nullptr)
-    throw TemplateError(std::format("a slice of {}", type_name(object)));
+    throw TemplateError(format_text("a slice of {}", type_name(object)));
   std::vector<std::uint32_t> starts;
   if (text != nullptr) starts = character_starts(*text, budget);
   const std::size_t size = text != nullptr ? starts.size() - 1 : items->size();
@@ -279,7 +279,7 @@ std::vector<Value> iterate(const Value& value, Budget& budget) {
     return items;
   }
   if (is_undefined(value)) return items;
-  throw TemplateError(std::format("something to go through expected: {}", type_name(value)));
+  throw TemplateError(format_text("something to go through expected: {}", type_name(value)));
 }
 
 }  // namespace gogrid::jinja

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <format>
 #include <limits>
 
+#include "base/format.h"
 #include "model/template_lexer.h"
 #include "model/template_syntax.h"
 
@@ -36,7 +36,7 @@ class Parser {
    public:
     explicit Nested(Parser& parser) : parser_(parser) {
       if (++parser_.nesting_ > kMaxNesting)
-        fail_at(parser_.token().line, std::format("more than {} levels of nesting", kMaxNesting));
+        fail_at(parser_.token().line, format_text("more than {} levels of nesting", kMaxNesting));
     }
     ~Nested() { --parser_.nesting_; }
     Nested(const Nested&) = delete;
@@ -70,15 +70,15 @@ class Parser {
   [[noreturn]] void fail_here(const std::string& expected) const {
     const Token& here = token();
     const char* end = here.kind == TokenKind::kEnd ? "the end" : "a tag's border";
-    fail_at(here.line, std::format("{} expected: {}", expected,
+    fail_at(here.line, format_text("{} expected: {}", expected,
                                    here.text.empty() ? std::string(end)
                                                      : "'" + here.text.substr(0, 40) + "'"));
   }
   void expect_operator(std::string_view text) {
-    if (!take_operator(text)) fail_here(std::format("'{}'", text));
+    if (!take_operator(text)) fail_here(format_text("'{}'", text));
   }
   void expect_keyword(std::string_view text) {
-    if (!take_name(text)) fail_here(std::format("'{}'", text));
+    if (!take_name(text)) fail_here(format_text("'{}'", text));
   }
   void expect_block_end() {
     if (token().kind != TokenKind::kBlockEnd) fail_here("'%}'");
@@ -98,7 +98,7 @@ class Parser {
     for (;;) {
       const Token& here = token();
       if (here.kind == TokenKind::kEnd) {
-        if (ends.size() > 0) fail_here(std::format("'{}'", *(ends.end() - 1)));
+        if (ends.size() > 0) fail_here(format_text("'{}'", *(ends.end() - 1)));
         return body;
       }
       if (here.kind == TokenKind::kText) {
@@ -147,7 +147,7 @@ class Parser {
     if (word == "break" || word == "continue") {
       Statement made =
           statement(word == "break" ? Statement::Kind::kBreak : Statement::Kind::kContinue);
-      if (loops_ == 0) fail_here(std::format("'{}' in a loop", word));
+      if (loops_ == 0) fail_here(format_text("'{}' in a loop", word));
       ++at_;
       expect_block_end();
       return made;
@@ -202,7 +202,7 @@ class Parser {
   }
 
   void add_name(std::vector<std::string>& names) {
-    if (names.size() >= kMaxArguments) fail_here(std::format("at most {} names", kMaxArguments));
+    if (names.size() >= kMaxArguments) fail_here(format_text("at most {} names", kMaxArguments));
     names.push_back(expect_name());
   }
   std::vector<std::string> parse_targets() {
@@ -296,7 +296,7 @@ class Parser {
     for (const auto& [_, part] : made->named) deepest = std::max(deepest, part->depth);
     made->depth = deepest + 1;
     if (made->depth > kMaxDepth)
-      fail_at(made->line, std::format("more than {} operators in a row", kMaxDepth));
+      fail_at(made->line, format_text("more than {} operators in a row", kMaxDepth));
     return made;
   }
   template <class... Parts>
@@ -571,7 +571,7 @@ class Parser {
       if (take_operator(")")) break;
       // `map` hands its arguments on, to `map` again if need be: their number is a depth.
       if (made->parts.size() + made->named.size() > kMaxArguments)
-        fail_here(std::format("at most {} arguments", kMaxArguments));
+        fail_here(format_text("at most {} arguments", kMaxArguments));
       if (token().kind == TokenKind::kName && is_operator("=", 1)) {
         std::string key = expect_name();
         ++at_;
@@ -613,7 +613,7 @@ class Parser {
       while (!take_operator(")")) {
         if (made->parts.size() > 1) expect_operator(",");
         if (made->parts.size() > kMaxArguments)
-          fail_here(std::format("at most {} arguments", kMaxArguments));
+          fail_here(format_text("at most {} arguments", kMaxArguments));
         made->parts.push_back(parse_expression());
       }
     } else if (begins_argument()) {  // "x is divisibleby 3"

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <bitset>
 #include <cstring>
-#include <format>
+
+#include "base/format.h"
 
 namespace gogrid::jinja {
 namespace {
@@ -147,7 +148,7 @@ const Value* ArgumentReader::get(std::size_t place, std::string_view name) const
 }
 
 void ArgumentReader::refuse(std::string_view name, std::string_view wanted) const {
-  throw TemplateError(std::format("'{}' takes {} as '{}'", what_, wanted, name));
+  throw TemplateError(format_text("'{}' takes {} as '{}'", what_, wanted, name));
 }
 
 const std::string& ArgumentReader::text(std::size_t place, std::string_view name) const {

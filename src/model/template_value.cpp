@@ -4,8 +4,9 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <format>
 #include <utility>
+
+#include "base/format.h"
 
 namespace gogrid::jinja {
 namespace {
@@ -23,7 +24,7 @@ int depth_of(const Value& value) {
 
 int checked_depth(int depth) {
   if (depth > kMaxValueDepth)
-    throw TemplateError(std::format("nests values deeper than {}", kMaxValueDepth));
+    throw TemplateError(format_text("nests values deeper than {}", kMaxValueDepth));
   return depth;
 }
 
@@ -136,9 +137,9 @@ class Writer {
     if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
     if (const auto* number = std::get_if<double>(&value)) return number_text(*number);
     if (std::holds_alternative<None>(value)) return json_ ? "null" : "None";
-    if (json_) throw TemplateError(std::format("{} cannot be JSON", type_name(value)));
+    if (json_) throw TemplateError(format_text("{} cannot be JSON", type_name(value)));
     return std::holds_alternative<Undefined>(value) ? "Undefined"
-                                                    : std::format("<{}>", type_name(value));
+                                                    : format_text("<{}>", type_name(value));
   }
 
   const bool json_;
@@ -203,7 +204,7 @@ Entry make_entry(const Value& key, Value value, Budget& budget) {
   }
   if (const auto* number = std::get_if<std::int64_t>(&key))
     return {std::to_string(*number), std::move(value), true};
-  throw TemplateError(std::format("keys are strings or integers: {}", type_name(key)));
+  throw TemplateError(format_text("keys are strings or integers: {}", type_name(key)));
 }
 
 Value key_of(const Entry& entry, Budget& budget) {
@@ -275,7 +276,7 @@ int compare(const Value& a, const Value& b, Budget& budget) {
   const std::string* left = text_of(a);
   const std::string* right = text_of(b);
   if (left == nullptr || right == nullptr)
-    throw TemplateError(std::format("{} and {} have no order", type_name(a), type_name(b)));
+    throw TemplateError(format_text("{} and {} have no order", type_name(a), type_name(b)));
   budget.spend_reading(std::min(left->size(), right->size()));
   return left->compare(*right);
 }

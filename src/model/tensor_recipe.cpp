@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
-#include <format>
 #include <map>
 #include <regex>
 #include <utility>
 #include <vector>
 
+#include "base/format.h"
 #include "base/text.h"
 #include "model/layer_name.h"
 
@@ -74,20 +74,20 @@ std::string_view PatternCost::complaint(std::string_view pattern) {
 Status check_pattern(const std::string& pattern) {
   if (pattern.empty() || pattern.size() > kMaxPattern) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("expected a tensor's name of 1 to {} characters before '=': {}",
+                format_text("expected a tensor's name of 1 to {} characters before '=': {}",
                             kMaxPattern, pattern.size()));
   }
   try {
     const std::regex compiled(pattern);
   } catch (const std::regex_error& error) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("expected a regular expression before '=': {}: {}", excerpt(pattern),
+                format_text("expected a regular expression before '=': {}: {}", excerpt(pattern),
                             error.what()));
   }
   const std::string_view complaint = PatternCost().complaint(pattern);
   if (complaint.empty()) return {};
   return fail(ErrorCode::kInvalidArgument,
-              std::format("expected a regular expression that ends in time, with {}: {}", complaint,
+              format_text("expected a regular expression that ends in time, with {}: {}", complaint,
                           excerpt(pattern)));
 }
 
@@ -102,7 +102,7 @@ std::string literal(std::string_view name) {
     else if (c == '.')
       pattern += "\\.";
     else
-      pattern += std::format("\\x{:02x}", byte);
+      pattern += format_text("\\x{:02x}", byte);
   }
   return pattern;
 }
@@ -133,7 +133,7 @@ Result<TensorOverride> parse_tensor_override(std::string_view text) {
   const auto mark = text.rfind('=');
   if (mark == text.npos) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("expected NAME=TYPE, as in attn_v=q8_0: {}", excerpt(text)));
+                format_text("expected NAME=TYPE, as in attn_v=q8_0: {}", excerpt(text)));
   }
   TensorOverride made;
   made.pattern = text.substr(0, mark);
@@ -151,12 +151,12 @@ Result<std::vector<TensorOverride>> parse_recipe(std::string_view text, std::str
       auto parsed = parse_tensor_override(trimmed(word));
       if (!parsed) {
         return fail(parsed.error().code,
-                    std::format("{}:{}: {}", where, number, parsed.error().message), "recipe");
+                    format_text("{}:{}: {}", where, number, parsed.error().message), "recipe");
       }
       overrides.push_back(*std::move(parsed));
       if (overrides.size() > kMaxOverrides) {
         return fail(ErrorCode::kTooLarge,
-                    std::format("{}:{}: at most {} tensors", where, number, kMaxOverrides),
+                    format_text("{}:{}: at most {} tensors", where, number, kMaxOverrides),
                     "recipe");
       }
     }

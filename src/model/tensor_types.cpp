@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -48,9 +49,9 @@ std::optional<TensorType> find_tensor_type(std::string_view name) {
 std::string why_no_type(std::uint32_t number) {
   const auto* former = std::ranges::find(kFormer, number, &FormerType::number);
   if (former != kFormer.end()) {
-    return std::format("{} ({}, which ggml reads no longer)", number, former->name);
+    return format_text("{} ({}, which ggml reads no longer)", number, former->name);
   }
-  return std::format("{} (ggml {} knows types up to {})", number, ggml_version(),
+  return format_text("{} (ggml {} knows types up to {})", number, ggml_version(),
                      GGML_TYPE_COUNT - 1);
 }
 

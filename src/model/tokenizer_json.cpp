@@ -1,11 +1,11 @@
 #include "model/tokenizer_json.h"
 
 #include <algorithm>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/text.h"
 #include "model/bounded_json.h"
 #include "model/pre_tokenizers.h"
@@ -67,11 +67,11 @@ class DefinitionReader {
 
  private:
   std::unexpected<Error> corrupt(const std::string& what) const {
-    return fail(ErrorCode::kCorrupt, std::format("[tokenizer.json] {}: {}", name_, what));
+    return fail(ErrorCode::kCorrupt, format_text("[tokenizer.json] {}: {}", name_, what));
   }
   std::unexpected<Error> unsupported(std::string_view what, const Json& came) const {
     return fail(ErrorCode::kUnsupported,
-                std::format("[tokenizer.json] {}: {}: {}", name_, what, excerpt(came.dump())));
+                format_text("[tokenizer.json] {}: {}: {}", name_, what, excerpt(came.dump())));
   }
 
   Status read_model();
@@ -120,7 +120,7 @@ Status DefinitionReader::read_model() {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const std::string affix = text_of(at(model, key));
     if (affix.empty() || (!pairs && affix == "##")) continue;
-    return unsupported(std::format("expected no {}", key), at(model, key));
+    return unsupported(format_text("expected no {}", key), at(model, key));
   }
   if (at(model, "dropout").is_number() && at(model, "dropout") != 0) {
     return unsupported("expected no dropout", at(model, "dropout"));
@@ -137,17 +137,17 @@ Status DefinitionReader::read_model() {
 
 Status DefinitionReader::read_vocabulary(const Json& vocabulary) {
   if (!vocabulary.is_object() || vocabulary.empty() || vocabulary.size() > kMostTokens) {
-    return corrupt(std::format("expected a vocab of 1 to {} tokens", kMostTokens));
+    return corrupt(format_text("expected a vocab of 1 to {} tokens", kMostTokens));
   }
   std::vector<bool> taken(kMostTokens);
   for (const auto& [text, id] : vocabulary.items()) {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= kMostTokens) {
-      return corrupt(std::format("token {}: expected an id below {}: {}", excerpt(text),
+      return corrupt(format_text("token {}: expected an id below {}: {}", excerpt(text),
                                  kMostTokens, excerpt(id.dump())));
     }
     const auto number = id.get<std::uint32_t>();
     if (text.empty() || text.size() > kLongestToken || taken[number]) {
-      return corrupt(std::format("token {}: expected a text of 1 to {} bytes, and an id of its own",
+      return corrupt(format_text("token {}: expected a text of 1 to {} bytes, and an id of its own",
                                  excerpt(text), kLongestToken));
     }
     taken[number] = true;
@@ -182,7 +182,7 @@ Status DefinitionReader::add_merge(const Json& merge) {
     return part.empty() || part.size() > kLongestToken || part.find(' ') != std::string::npos;
   };
   if (bad(left) || bad(right)) {
-    return corrupt(std::format("merge {}: expected two texts without spaces: {}",
+    return corrupt(format_text("merge {}: expected two texts without spaces: {}",
                                out_.merges.size(), excerpt(merge.dump())));
   }
   out_.merges.emplace_back(std::move(left), std::move(right));
@@ -196,7 +196,7 @@ Status DefinitionReader::read_added() {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= kMostTokens || added.text.empty() ||
         added.text.size() > kLongestToken) {
       return corrupt(
-          std::format("added token: expected an id and a content: {}", excerpt(token.dump())));
+          format_text("added token: expected an id and a content: {}", excerpt(token.dump())));
     }
     added.id = id.get<std::uint32_t>();
     out_.added.push_back(std::move(added));

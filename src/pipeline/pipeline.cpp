@@ -1,11 +1,11 @@
 #include "pipeline/pipeline.h"
 
-#include <format>
 #include <stop_token>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include "base/format.h"
 #include "obs/log.h"
 #include "pipeline/pipeline_core.h"
 
@@ -34,7 +34,7 @@ Status start_threads(const std::shared_ptr<PipelineCore>& core, StageFactory& fa
     }
     return {};
   } catch (const std::system_error& refused) {
-    return fail(ErrorCode::kExhausted, std::format("[pipeline] a thread for each of {} stages: {}",
+    return fail(ErrorCode::kExhausted, format_text("[pipeline] a thread for each of {} stages: {}",
                                                    core->size(), refused.what()));
   }
 }

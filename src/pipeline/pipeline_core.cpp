@@ -1,9 +1,9 @@
 #include "pipeline/pipeline_core.h"
 
 #include <algorithm>
-#include <format>
 #include <utility>
 
+#include "base/format.h"
 #include "obs/log.h"
 #include "pipeline/hidden_check.h"
 
@@ -19,7 +19,7 @@ bool ends_only_the_step(ErrorCode code) {
 }
 
 std::string stage_name(std::size_t index, const StageSpec& spec) {
-  return std::format("stage {} (layers {} on {})", index, to_string(spec.layers), spec.device.id);
+  return format_text("stage {} (layers {} on {})", index, to_string(spec.layers), spec.device.id);
 }
 
 // An eighth of the shortest deadline, so that one is missed by little; a clock that a test moves is
@@ -45,13 +45,13 @@ std::vector<SlotId> slots_of(const StageInput& input) {
 Status check_input(const StageInput& input, const StageSpec& spec) {
   if (input.rows.size() > spec.max_step_rows) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[pipeline] a step has at most {} rows: {}", spec.max_step_rows,
+                format_text("[pipeline] a step has at most {} rows: {}", spec.max_step_rows,
                             input.rows.size()));
   }
   const auto wanted = std::ranges::count_if(input.rows, &StepRow::wants_output);
   if (static_cast<std::size_t>(wanted) != input.outputs.size()) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[pipeline] {} rows want output: {} output specs", wanted,
+                format_text("[pipeline] {} rows want output: {} output specs", wanted,
                             input.outputs.size()));
   }
   return {};
@@ -107,7 +107,7 @@ void PipelineCore::report_thread_failure(std::size_t index, Error error) {
 void PipelineCore::report_load_failure(std::size_t index, Error error) {
   MutexLock lock(mu_);
   if (lanes_[index].state == LaneState::kLeftBehind || failure_) return;
-  error.message = std::format("[pipeline] {}: {}", lanes_[index].name, error.message);
+  error.message = format_text("[pipeline] {}: {}", lanes_[index].name, error.message);
   failure_ = std::move(error);
   changed_.notify_all();
 }
@@ -140,7 +140,7 @@ void PipelineCore::check_load_stall(TimePoint now) {
     if (failure_ || lane.state != LaneState::kLoading) continue;
     if (now - lane.since <= options_.load_stall) continue;
     failure_ = Error{ErrorCode::kDeadline,
-                     std::format("[pipeline] {}: progress within {:.3g} s while loading: none "
+                     format_text("[pipeline] {}: progress within {:.3g} s while loading: none "
                                  "since {:.0f} %",
                                  lane.name, seconds(options_.load_stall), lane.progress * 100)};
   }
@@ -254,13 +254,13 @@ std::optional<Error> PipelineCore::check_output(std::size_t index, const Step& s
   if (index + 1 == lanes_.size()) {
     if (output.sampled.size() == step.input.outputs.size()) return std::nullopt;
     return Error{ErrorCode::kInternal,
-                 std::format("[pipeline] {} rows sampled expected: {}", step.input.outputs.size(),
+                 format_text("[pipeline] {} rows sampled expected: {}", step.input.outputs.size(),
                              output.sampled.size())};
   }
   const bool fits = rows == 0 ? output.hidden.empty()
                               : !output.hidden.empty() && output.hidden.size() % rows == 0;
   if (fits) return std::nullopt;
-  return Error{ErrorCode::kInternal, std::format("[pipeline] hidden state of {} rows expected: {} "
+  return Error{ErrorCode::kInternal, format_text("[pipeline] hidden state of {} rows expected: {} "
                                                  "numbers",
                                                  rows, output.hidden.size())};
 }
@@ -270,7 +270,7 @@ void PipelineCore::advance_or_answer(std::size_t index, std::unique_ptr<Step> st
   if (index + 1 < lanes_.size()) {
     if (!output.hidden.empty()) {
       for (const std::size_t row : zero_nonfinite_rows(output.hidden, step->input.rows.size())) {
-        step->faults.push_back({row, std::format("[pipeline] finite hidden state expected from "
+        step->faults.push_back({row, format_text("[pipeline] finite hidden state expected from "
                                                  "{}: NaN or infinity",
                                                  lanes_[index].name)});
       }
@@ -321,7 +321,7 @@ Result<std::uint64_t> PipelineCore::submit(StageInput input) {
   MutexLock lock(mu_);
   if (failure_ || closing_) return std::unexpected(refusal());
   if (in_flight_.size() >= options_.steps_in_flight) {
-    return fail(ErrorCode::kExhausted, std::format("[pipeline] {} steps may be in flight: all are",
+    return fail(ErrorCode::kExhausted, format_text("[pipeline] {} steps may be in flight: all are",
                                                    options_.steps_in_flight));
   }
   const std::uint64_t number = ++last_step_;
@@ -346,7 +346,7 @@ void PipelineCore::fail_pipeline(std::size_t index, Error error, std::optional<s
                                  std::vector<Answer>& answers) {
   if (failure_) return;
   const std::string& name = lanes_[index].name;
-  error.message = std::format("[pipeline] {}: {}", name, error.message);
+  error.message = format_text("[pipeline] {}: {}", name, error.message);
   log::error("pipeline_failed",
              {{"stage", name}, {"code", traits(error.code).name}, {"error", error.message}});
   for (const InFlight& record : std::exchange(in_flight_, {})) {
@@ -420,7 +420,7 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
     Lane& lane = lanes_[i];
     if (lane.running && now - lane.since - lane.starved > options_.step_deadline) {
       Error error{ErrorCode::kDeadline,
-                  std::format("a step within {:.3g} s expected: still "
+                  format_text("a step within {:.3g} s expected: still "
                               "running after {:.3g} s",
                               seconds(options_.step_deadline), seconds(now - lane.since))};
       return fail_pipeline(i, std::move(error), lane.running, answers);
@@ -430,7 +430,7 @@ void PipelineCore::check_deadlines(TimePoint now, std::vector<Answer>& answers) 
     if (!lane.queue.empty() &&
         now - std::max(lane.queue.front().since, lane.rested) > options_.transfer_deadline) {
       Error error{ErrorCode::kDeadline,
-                  std::format("a step taken over within {:.3g} s expected: it still waits",
+                  format_text("a step taken over within {:.3g} s expected: it still waits",
                               seconds(options_.transfer_deadline))};
       return fail_pipeline(i, std::move(error), lane.queue.front().step->input.step, answers);
     }

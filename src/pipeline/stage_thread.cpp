@@ -1,6 +1,5 @@
 // The life of one stage, on its own thread.
 #include <exception>
-#include <format>
 #include <random>
 #include <utility>
 

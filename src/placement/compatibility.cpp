@@ -1,10 +1,10 @@
 #include "placement/compatibility.h"
 
 #include <algorithm>
-#include <format>
 #include <limits>
 #include <utility>
 
+#include "base/format.h"
 #include "placement/cut_search.h"
 #include "placement/fit_search.h"
 
@@ -109,10 +109,10 @@ void Judge::tell_memory(std::span<const DeviceBudget> budgets, SetVerdict& verdi
   std::string memory;
   for (const DeviceBudget& device : budgets) {
     memory +=
-        std::format("{}{} {}", memory.empty() ? "" : ", ", device.id, format_bytes(device.memory));
+        format_text("{}{} {}", memory.empty() ? "" : ", ", device.id, format_bytes(device.memory));
   }
   verdict.why.push_back(
-      std::format("{} with {} sequences of {} tokens takes {} on one device; may be used: {}",
+      format_text("{} with {} sequences of {} tokens takes {} on one device; may be used: {}",
                   question_.plan.model, question_.plan.parallel, question_.plan.context,
                   format_bytes(alone()), memory));
   if (verdict.fits && !fits(profile_, budgets_with_room_for_error(budgets), question_.plan)) {
@@ -121,7 +121,7 @@ void Judge::tell_memory(std::span<const DeviceBudget> budgets, SetVerdict& verdi
         "takes more is undone");
   }
   if (!verdict.fits) {
-    verdict.why.push_back(std::format("short by {} bytes ({})", verdict.short_bytes,
+    verdict.why.push_back(format_text("short by {} bytes ({})", verdict.short_bytes,
                                       format_bytes(verdict.short_bytes)));
   }
   if (profile_.allowed_cuts.empty()) {
@@ -145,7 +145,7 @@ void Judge::tell_limits(std::span<const DeviceBudget> budgets, SetVerdict& verdi
   PlanQuestion one = plan;
   one.parallel = 1;
   const std::uint32_t context = largest_context(profile_, budgets, one, plan.context - 1);
-  verdict.why.push_back(context != 0 ? std::format("one sequence of {} tokens fits", context)
+  verdict.why.push_back(context != 0 ? format_text("one sequence of {} tokens fits", context)
                                      : "no context fits");
 }
 
@@ -162,7 +162,7 @@ void Judge::tell_disk(std::span<const DeviceBudget> budgets, SetVerdict& verdict
   const Bytes need = profile_.file_bytes;
   if (need <= *question_.disk) return;
   verdict.fits = false;
-  verdict.why.push_back(std::format("its slices take about {} of disk, {} may be used: short by {}",
+  verdict.why.push_back(format_text("its slices take about {} of disk, {} may be used: short by {}",
                                     format_bytes(need), format_bytes(*question_.disk),
                                     format_bytes(need - *question_.disk)));
 }
@@ -172,7 +172,7 @@ void Judge::tell_others(const DeviceSet& set, SetVerdict& verdict) const {
   std::string held;
   for (const CheckedDevice& device : set) {
     if (device.memory_now >= device.budget.memory) continue;
-    held += std::format("{}{} of {}", held.empty() ? "" : ", ",
+    held += format_text("{}{} of {}", held.empty() ? "" : ", ",
                         format_bytes(device.budget.memory - device.memory_now), device.budget.id);
   }
   verdict.why.push_back("not now: other models or programs hold " + held);
@@ -235,7 +235,7 @@ std::vector<FittingType> fitting_types(std::span<const QuantizedModel> smaller,
 
 std::string would_fit_text(std::span<const FittingType> types) {
   if (types.empty()) return {};
-  return std::format("; as {} ({}) it would fit", types.front().type,
+  return format_text("; as {} ({}) it would fit", types.front().type,
                      format_bytes(types.front().bytes));
 }
 

@@ -1,9 +1,9 @@
 #include "placement/planner.h"
 
 #include <algorithm>
-#include <format>
 #include <map>
 
+#include "base/format.h"
 #include "base/nearest.h"
 #include "placement/cost_model.h"
 #include "placement/cut_search.h"
@@ -41,7 +41,7 @@ std::string memories_of(std::span<const DeviceBudget> devices) {
   std::string text;
   for (const DeviceBudget& device : devices) {
     text +=
-        std::format("{}{} ({})", text.empty() ? "" : ", ", device.id, format_bytes(device.memory));
+        format_text("{}{} ({})", text.empty() ? "" : ", ", device.id, format_bytes(device.memory));
   }
   return text;
 }
@@ -49,9 +49,9 @@ std::string memories_of(std::span<const DeviceBudget> devices) {
 std::string describe(std::span<const PlacedRange> stages) {
   std::string text;
   for (const PlacedRange& stage : stages) {
-    text += std::format("{}{} on {}", text.empty() ? "layers " : ", ", to_string(stage.layers),
+    text += format_text("{}{} on {}", text.empty() ? "layers " : ", ", to_string(stage.layers),
                         stage.device->id);
-    if (stage.as != nullptr) text += std::format(" as {}", stage.as->type.name);
+    if (stage.as != nullptr) text += format_text(" as {}", stage.as->type.name);
   }
   return text;
 }
@@ -145,7 +145,7 @@ void add_reasons_for_types(std::span<const PlacedRange> stages, const PlanQuesti
   for (const PlacedRange& stage : stages) {
     const auto forced = question.quantize.forced.find(stage.device->id);
     if (forced == question.quantize.forced.end() || stage.as != nullptr) continue;
-    why.push_back(std::format("layers {} on {} stay as they are: {} would not make them smaller",
+    why.push_back(format_text("layers {} on {} stay as they are: {} would not make them smaller",
                               to_string(stage.layers), stage.device->id, forced->second.name));
   }
   if (std::ranges::any_of(stages, [](const PlacedRange& stage) { return stage.as != nullptr; }))
@@ -160,14 +160,14 @@ std::string what_would_fit(const ModelProfile& profile, std::span<const DeviceBu
   const std::uint32_t parallel =
       largest_parallel(profile, devices, question, question.parallel - 1);
   if (context != 0 && parallel != 0) {
-    return std::format("a context of {} fits, or {} sequences", context, parallel);
+    return format_text("a context of {} fits, or {} sequences", context, parallel);
   }
-  if (context != 0) return std::format("a context of {} fits", context);
-  if (parallel != 0) return std::format("{} sequences fit", parallel);
+  if (context != 0) return format_text("a context of {} fits", context);
+  if (parallel != 0) return format_text("{} sequences fit", parallel);
   PlanQuestion one = question;
   one.parallel = 1;
   const std::uint32_t alone = largest_context(profile, devices, one, question.context - 1);
-  if (alone != 0) return std::format("one sequence of {} tokens fits", alone);
+  if (alone != 0) return format_text("one sequence of {} tokens fits", alone);
   return "no context fits";
 }
 
@@ -176,11 +176,11 @@ std::unexpected<Error> does_not_fit(const ModelProfile& profile,
                                     const PlanQuestion& question, Bytes shortfall) {
   const std::string one_stage =
       profile.allowed_cuts.empty()
-          ? std::format(" (it runs as one stage: {})", profile.one_stage_why)
+          ? format_text(" (it runs as one stage: {})", profile.one_stage_why)
           : std::string();
   const bool smallest = question.quantize.allow && question.smaller != nullptr;
   return refuse(ErrorCode::kDoesNotFit,
-                std::format("{} with {} sequences of {} tokens within the memory of {}: short by "
+                format_text("{} with {} sequences of {} tokens within the memory of {}: short by "
                             "{} bytes ({}){}{}; {}",
                             question.model, question.parallel, question.context,
                             memories_of(devices), shortfall, format_bytes(shortfall),
@@ -279,7 +279,7 @@ Result<Plan> Choice::make_smaller(Bytes shortfall) const {
   const Candidate chosen = with_best_groups(profile_, question_, *stages);
   Plan plan = to_plan(profile_, question_, chosen);
   plan.why = {
-      std::format("as it is it does not fit: short by {} bytes ({}); what loses least: {} "
+      format_text("as it is it does not fit: short by {} bytes ({}); what loses least: {} "
                   "(--quantize-stages allow)",
                   shortfall, format_bytes(shortfall), asked_text(chosen.stages, question_, false))};
   add_reasons_for_types(chosen.stages, question_, plan.why);
@@ -293,15 +293,15 @@ void Choice::add_reason_for_stages(const Candidate& chosen, std::vector<std::str
   if (chosen.stages.size() == 1) {
     why.push_back(
         pipeline_
-            ? std::format("one stage on {}: {:.1f} tokens/s; the best of several "
+            ? format_text("one stage on {}: {:.1f} tokens/s; the best of several "
                           "stages ({}): {:.1f}",
                           chosen.stages[0].device->id, rate, describe(pipeline_->stages),
                           pipeline_->predicted.decode_tokens_per_s)
-            : std::format("one stage on {}: {:.1f} tokens/s", chosen.stages[0].device->id, rate));
+            : format_text("one stage on {}: {:.1f} tokens/s", chosen.stages[0].device->id, rate));
     return;
   }
   if (alone_) {
-    why.push_back(std::format("{}: {:.1f} tokens/s; one stage on {}: {:.1f}",
+    why.push_back(format_text("{}: {:.1f} tokens/s; one stage on {}: {:.1f}",
                               describe(chosen.stages), rate, alone_->stages[0].device->id,
                               alone_->predicted.decode_tokens_per_s));
     return;
@@ -309,7 +309,7 @@ void Choice::add_reason_for_stages(const Candidate& chosen, std::vector<std::str
   const auto& largest =
       *std::ranges::max_element(devices_, {}, [](const DeviceBudget& d) { return d.memory; });
   why.push_back(
-      std::format("no device holds it alone: it takes {}, {} has {}",
+      format_text("no device holds it alone: it takes {}, {} has {}",
                   format_bytes(memory_of(profile_, {0, profile_.n_layers}, question_).total()),
                   largest.id, format_bytes(largest.memory)));
 }
@@ -319,17 +319,17 @@ void Choice::add_reason_for_groups(const Candidate& chosen, std::vector<std::str
   const double rows = static_cast<double>(question_.parallel) / chosen.groups;
   std::string times;
   for (const PlacedRange& stage : chosen.stages) {
-    times += std::format("{}{:.2f}", times.empty() ? "" : " and ",
+    times += format_text("{}{:.2f}", times.empty() ? "" : " and ",
                          step_ms(stage, profile_.n_layers, rows));
   }
-  why.push_back(std::format("{}: {} ms a step", describe(chosen.stages), times));
+  why.push_back(format_text("{}: {} ms a step", describe(chosen.stages), times));
   if (chosen.groups == 1) {
     why.push_back(question_.parallel == 1 ? "one sequence is one group: stages wait for each other"
                                           : "one group: more would read the weights more often");
     return;
   }
   const Candidate one = candidate(chosen.stages, 1);
-  why.push_back(std::format("{} groups in flight: {:.1f} tokens/s; one: {:.1f}", chosen.groups,
+  why.push_back(format_text("{} groups in flight: {:.1f} tokens/s; one: {:.1f}", chosen.groups,
                             chosen.predicted.decode_tokens_per_s,
                             one.predicted.decode_tokens_per_s));
 }
@@ -362,7 +362,7 @@ Status check_order(const ModelProfile& profile, std::span<const StageChoice> sta
     if (stage.layers.first != next) {
       return fail(
           ErrorCode::kInvalidArgument,
-          std::format("[planner] stages that cover layers 0-{} in order: layers {} after {}",
+          format_text("[planner] stages that cover layers 0-{} in order: layers {} after {}",
                       profile.n_layers, to_string(stage.layers), next),
           "split");
     }
@@ -371,7 +371,7 @@ Status check_order(const ModelProfile& profile, std::span<const StageChoice> sta
   }
   if (next != profile.n_layers) {
     return fail(ErrorCode::kInvalidArgument,
-                std::format("[planner] stages that cover layers 0-{}: they end at {}",
+                format_text("[planner] stages that cover layers 0-{}: they end at {}",
                             profile.n_layers, next),
                 "split");
   }
@@ -389,7 +389,7 @@ Status check_memory(const ModelProfile& profile, const PlanQuestion& question,
     const Bytes shortfall = held - stage.device->memory;
     return refuse(
         ErrorCode::kDoesNotFit,
-        std::format("{} layers {} on {} with {} sequences of {} tokens: short by {} "
+        format_text("{} layers {} on {} with {} sequences of {} tokens: short by {} "
                     "bytes ({})",
                     question.model, to_string(stage.layers), stage.device->id, question.parallel,
                     question.context, shortfall, format_bytes(shortfall)));
@@ -482,7 +482,7 @@ std::string smaller_stages_text(const Plan& plan) {
   std::string text;
   for (const PlannedStage& stage : plan.stages) {
     if (!stage.type) continue;
-    text += std::format("{}{} on {} as {}", text.empty() ? "layers " : ", ",
+    text += format_text("{}{} on {} as {}", text.empty() ? "layers " : ", ",
                         to_string(stage.layers), stage.device, stage.type->name);
   }
   return text;

@@ -1,8 +1,9 @@
 #include "request/sampling_spec.h"
 
 #include <cmath>
-#include <format>
 #include <string>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -19,16 +20,16 @@ Status check(const char* name, double value, Range range) {
                       (range.open_below ? value > range.low : value >= range.low);
   if (inside) return {};
   const std::string lower =
-      range.open_below ? std::format("above {}", range.low) : std::format("from {}", range.low);
+      range.open_below ? format_text("above {}", range.low) : format_text("from {}", range.low);
   return fail(ErrorCode::kInvalidArgument,
-              std::format("[sampling] {} {} to {}: {}", name, lower, range.high, value), name);
+              format_text("[sampling] {} {} to {}: {}", name, lower, range.high, value), name);
 }
 
 Status check_bias(const SamplingSpec& spec) {
   for (const LogitBias& entry : spec.logit_bias) {
     if (entry.token < 0) {
       return fail(ErrorCode::kInvalidArgument,
-                  std::format("[sampling] logit_bias names tokens from 0: {}", entry.token),
+                  format_text("[sampling] logit_bias names tokens from 0: {}", entry.token),
                   "logit_bias");
     }
     GOGRID_RETURN_IF_ERROR(check("logit_bias", static_cast<double>(entry.bias), {-100, 100}));

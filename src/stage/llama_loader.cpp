@@ -6,13 +6,13 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <limits>
 #include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
 
+#include "base/format.h"
 #include "device/backend_log.h"
 #include "device/device_registry.h"
 #include "model/gguf_file.h"
@@ -78,7 +78,7 @@ Result<ModelHandle> load_model(const StageSpec& spec, LoadWatch watch,
     return fail(ErrorCode::kCancelled, name_of_stage(spec) + ": loading was cancelled");
   }
   return fail(speaks_of_memory(said.last_error()) ? ErrorCode::kExhausted : ErrorCode::kCorrupt,
-              std::format("{}: a file libllama loads: {}: {}", name_of_stage(spec),
+              format_text("{}: a file libllama loads: {}: {}", name_of_stage(spec),
                           spec.path.string(), said.last_error()));
 }
 
@@ -87,7 +87,7 @@ Status check_model(const StageSpec& spec, const llama_model* model) {
   const auto layers = static_cast<std::uint32_t>(llama_model_n_layer(model));
   if (layers != spec.layers.size()) {
     return fail(ErrorCode::kCorrupt,
-                std::format("{}: a file of {} layers: {} has {}", name_of_stage(spec),
+                format_text("{}: a file of {} layers: {} has {}", name_of_stage(spec),
                             spec.layers.size(), spec.path.string(), layers));
   }
   if (llama_model_has_encoder(model) || !llama_model_has_decoder(model)) {
@@ -96,7 +96,7 @@ Status check_model(const StageSpec& spec, const llama_model* model) {
   if (!spec.is_whole() && llama_model_n_embd_inp(model) != llama_model_n_embd(model)) {
     return fail(
         ErrorCode::kUnsupported,
-        std::format("{}: a hidden state of {} numbers: its graph takes {}, run the model "
+        format_text("{}: a hidden state of {} numbers: its graph takes {}, run the model "
                     "as one stage",
                     name_of_stage(spec), llama_model_n_embd(model), llama_model_n_embd_inp(model)));
   }
@@ -139,7 +139,7 @@ Result<llama_adapter_lora*> load_adapter(const StageSpec& spec, llama_model* mod
   llama_adapter_lora* adapter = llama_adapter_lora_init(model, spec.adapter->path.c_str());
   if (adapter != nullptr) return adapter;
   return fail(speaks_of_memory(said.last_error()) ? ErrorCode::kExhausted : ErrorCode::kCorrupt,
-              std::format("{}: an adapter libllama loads: {}: {}", name_of_stage(spec),
+              format_text("{}: an adapter libllama loads: {}: {}", name_of_stage(spec),
                           spec.adapter->path.string(), said.last_error()));
 }
 
@@ -158,7 +158,7 @@ Status check_memories(const StageSpec& spec, const llama_model* model,
   const bool attention = made_buffer(log_lines, "KV");
   if (attention && made_buffer(log_lines, "RS")) return {};
   return fail(ErrorCode::kUnsupported,
-              std::format("{}: layers with attention and layers with recurrent state: only {}, cut "
+              format_text("{}: layers with attention and layers with recurrent state: only {}, cut "
                           "the model elsewhere or run it as one stage",
                           name_of_stage(spec), attention ? "the former" : "the latter"));
 }
@@ -173,7 +173,7 @@ void FreeModel::operator()(llama_model* model) const { llama_model_free(model); 
 void FreeContext::operator()(llama_context* context) const { llama_free(context); }
 
 std::string name_of_stage(const StageSpec& spec) {
-  return std::format("[stage] {} layers {} on {}", spec.model, to_string(spec.layers),
+  return format_text("[stage] {} layers {} on {}", spec.model, to_string(spec.layers),
                      spec.device.id);
 }
 
@@ -188,11 +188,11 @@ Status check_spec(const StageSpec& spec) {
     return fail(ErrorCode::kInvalidArgument, name_of_stage(spec) + ": " + std::move(what));
   };
   if (spec.layers.first >= spec.layers.last || spec.layers.last > spec.n_layers) {
-    return refuse(std::format("layers within 0-{}", spec.n_layers));
+    return refuse(format_text("layers within 0-{}", spec.n_layers));
   }
   const auto max_parallel = static_cast<std::uint32_t>(llama_max_parallel_sequences());
   if (spec.parallel == 0 || spec.parallel > max_parallel) {
-    return refuse(std::format("1 to {} sequences: {}", max_parallel, spec.parallel));
+    return refuse(format_text("1 to {} sequences: {}", max_parallel, spec.parallel));
   }
   if (spec.context == 0 || spec.max_step_rows == 0) {
     return refuse("a context and a step of at least one row: 0");
@@ -201,11 +201,11 @@ Status check_spec(const StageSpec& spec) {
       spec.kv_cells != 0 ? spec.kv_cells : std::uint64_t{spec.context} * spec.parallel;
   if (cells > std::numeric_limits<std::int32_t>::max()) {
     return refuse(
-        std::format("at most {} KV cells: {}", std::numeric_limits<std::int32_t>::max(), cells));
+        format_text("at most {} KV cells: {}", std::numeric_limits<std::int32_t>::max(), cells));
   }
   if (spec.device.ggml_index >= ggml_backend_dev_count()) {
     return refuse(
-        std::format("one of {} devices: {}", ggml_backend_dev_count(), spec.device.ggml_index));
+        format_text("one of {} devices: {}", ggml_backend_dev_count(), spec.device.ggml_index));
   }
   if (spec.activations != nullptr && !spec.is_whole()) {
     return refuse("the whole model, where what goes into weights is looked at: a part");
@@ -229,7 +229,7 @@ Result<LoadedSlice> load_slice(const StageSpec& spec, const std::function<void(d
   ContextHandle context(llama_init_from_model(model.get(), context_params(spec, *callbacks)));
   if (context == nullptr) {
     return fail(ErrorCode::kExhausted,
-                std::format("{}: KV cache and compute buffers for {} sequences of {} tokens: {}",
+                format_text("{}: KV cache and compute buffers for {} sequences of {} tokens: {}",
                             name_of_stage(spec), spec.parallel, spec.context, said.last_error()));
   }
   GOGRID_RETURN_IF_ERROR(apply_adapter(spec, context.get(), adapter));

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <format>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/format.h"
 #include "device/backend_log.h"
 #include "device/device_registry.h"
 #include "obs/log.h"
@@ -105,7 +105,7 @@ class LlamaStage final : public Stage {
 Status LlamaStage::check_epoch(const StageInput& input) {
   if (input.epoch < epoch_) {
     return fail(ErrorCode::kUnavailable,
-                std::format("{}: epoch {} or newer: {}", where_, epoch_, input.epoch));
+                format_text("{}: epoch {} or newer: {}", where_, epoch_, input.epoch));
   }
   epoch_ = input.epoch;
   return {};
@@ -116,7 +116,7 @@ Status LlamaStage::truncate(SlotId slot, std::int32_t length) {
   if (length >= held) return {};
   if (!llama_memory_seq_rm(kv(), slot, length == 0 ? -1 : length, -1)) {
     return fail(ErrorCode::kUnsupported,
-                std::format("{}: slot {} forgotten from position {}: this model's memory can only "
+                format_text("{}: slot {} forgotten from position {}: this model's memory can only "
                             "be forgotten as a whole",
                             where_, slot, length));
   }
@@ -129,7 +129,7 @@ Status LlamaStage::copy(const KvOp& op) {
   if (op.slot == op.from || op.length == 0) return truncate(op.slot, op.length);
   if (whole_memory_ && op.length != source) {
     return fail(ErrorCode::kUnsupported,
-                std::format("{}: slot {} copied up to position {} of {}: this model's memory can "
+                format_text("{}: slot {} copied up to position {} of {}: this model's memory can "
                             "only be copied as a whole",
                             where_, op.from, op.length, source));
   }
@@ -166,7 +166,7 @@ Result<std::int32_t> LlamaStage::call_decode(const BackendLogCapture& said) {
   try {
     return llama_decode(slice_.context.get(), batch_.view());
   } catch (const std::exception& error) {
-    return fail(ErrorCode::kExhausted, std::format("{}: device memory for the step's graph: {}; {}",
+    return fail(ErrorCode::kExhausted, format_text("{}: device memory for the step's graph: {}; {}",
                                                    where_, error.what(), said.last_error()));
   }
 }
@@ -184,7 +184,7 @@ Status LlamaStage::decode() {
   if (!said.lines().empty()) note_graph(said.lines());
   const auto failed = [&](ErrorCode error, std::string_view what) {
     return fail(error,
-                std::format("{}: {} (libllama's code {}): {}", where_, what, code,
+                format_text("{}: {} (libllama's code {}): {}", where_, what, code,
                             said.last_error().empty() ? "no reason given" : said.last_error()));
   };
   switch (code) {
@@ -195,7 +195,7 @@ Status LlamaStage::decode() {
     case 2:
       return fail(
           ErrorCode::kDeadline,
-          std::format("{}: a step within {}", where_,
+          format_text("{}: a step within {}", where_,
                       std::chrono::duration_cast<std::chrono::milliseconds>(spec_.step_deadline)));
     case -1:
       return failed(ErrorCode::kInternal, "a batch libllama takes");
@@ -212,14 +212,14 @@ Status LlamaStage::check_tap() const {
       return {};
     case LayerTap::Outcome::kUnseen:
       return fail(ErrorCode::kUnsupported,
-                  std::format("{}: a graph with the node {}: this architecture has none, run the "
+                  format_text("{}: a graph with the node {}: this architecture has none, run the "
                               "model as one stage",
                               where_, slice_.callbacks->tap->node()));
     case LayerTap::Outcome::kOtherShape:
       break;
   }
   return fail(ErrorCode::kUnsupported,
-              std::format("{}: a layer output of {} numbers a row: {} is another shape, run the "
+              format_text("{}: a layer output of {} numbers a row: {} is another shape, run the "
                           "model as one stage",
                           where_, n_embd_, slice_.callbacks->tap->node()));
 }
@@ -242,7 +242,7 @@ Status LlamaStage::take_samples(std::span<const std::uint32_t> call, const Stage
     float* logits = llama_get_logits_ith(slice_.context.get(), static_cast<std::int32_t>(i));
     if (logits == nullptr) {
       return fail(ErrorCode::kInternal,
-                  std::format("{}: logits of row {}: libllama has none", where_, call[i]));
+                  format_text("{}: logits of row {}: libllama has none", where_, call[i]));
     }
     const std::uint32_t index = output_of_row_[call[i]];
     const OutputSpec& wanted = input.outputs[index];
@@ -299,7 +299,7 @@ void LlamaStage::forget_rows(const StageInput& input) {
 
 Result<StageOutput> LlamaStage::forward(StageInput& input, std::stop_token stop) {
   if (stop.stop_requested()) {
-    return fail(ErrorCode::kCancelled, std::format("{}: the step was cancelled", where_));
+    return fail(ErrorCode::kCancelled, format_text("{}: the step was cancelled", where_));
   }
   const auto start = std::chrono::steady_clock::now();
   slice_.callbacks->deadline.at = start + spec_.step_deadline;

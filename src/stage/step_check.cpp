@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <format>
+
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -17,12 +18,12 @@ Status check_upkeep(const StepShape& shape, const std::vector<KvOp>& ops,
     const bool copies = op.kind == KvOp::Kind::kCopy;
     if (!known(op.slot) || (copies && !known(op.from))) {
       return fail(ErrorCode::kCorrupt,
-                  std::format("{}: upkeep of slots 0 to {}: {} from {}", shape.where,
+                  format_text("{}: upkeep of slots 0 to {}: {} from {}", shape.where,
                               lengths.size() - 1, op.slot, op.from));
     }
     const std::int32_t source = lengths[static_cast<std::size_t>(copies ? op.from : op.slot)];
     if (op.length < 0 || (copies && op.length > source)) {
-      return fail(ErrorCode::kCorrupt, std::format("{}: upkeep of slot {} within {} positions: {}",
+      return fail(ErrorCode::kCorrupt, format_text("{}: upkeep of slot {} within {} positions: {}",
                                                    shape.where, op.slot, source, op.length));
     }
     lengths[static_cast<std::size_t>(op.slot)] = std::min(op.length, source);
@@ -33,28 +34,28 @@ Status check_upkeep(const StepShape& shape, const std::vector<KvOp>& ops,
 Status check_rows(const StepShape& shape, const StageInput& input,
                   std::vector<std::int32_t>& lengths) {
   if (input.rows.size() > shape.max_rows) {
-    return fail(ErrorCode::kCorrupt, std::format("{}: at most {} rows: {}", shape.where,
+    return fail(ErrorCode::kCorrupt, format_text("{}: at most {} rows: {}", shape.where,
                                                  shape.max_rows, input.rows.size()));
   }
   const std::size_t floats = shape.first ? 0 : input.rows.size() * shape.n_embd;
   if (input.hidden.size() != floats) {
-    return fail(ErrorCode::kCorrupt, std::format("{}: hidden state of {} numbers: {}", shape.where,
+    return fail(ErrorCode::kCorrupt, format_text("{}: hidden state of {} numbers: {}", shape.where,
                                                  floats, input.hidden.size()));
   }
   for (const StepRow& row : input.rows) {
     if (row.slot < 0 || static_cast<std::size_t>(row.slot) >= lengths.size()) {
-      return fail(ErrorCode::kCorrupt, std::format("{}: a slot from 0 to {}: {}", shape.where,
+      return fail(ErrorCode::kCorrupt, format_text("{}: a slot from 0 to {}: {}", shape.where,
                                                    lengths.size() - 1, row.slot));
     }
     std::int32_t& length = lengths[static_cast<std::size_t>(row.slot)];
     if (row.position != length || static_cast<std::uint32_t>(length) >= shape.context) {
       return fail(ErrorCode::kCorrupt,
-                  std::format("{}: position {} of slot {}, below {}: {}", shape.where, length,
+                  format_text("{}: position {} of slot {}, below {}: {}", shape.where, length,
                               row.slot, shape.context, row.position));
     }
     ++length;
     if (shape.first && (row.token < 0 || static_cast<std::uint32_t>(row.token) >= shape.n_vocab)) {
-      return fail(ErrorCode::kCorrupt, std::format("{}: a token from 0 to {}: {}", shape.where,
+      return fail(ErrorCode::kCorrupt, format_text("{}: a token from 0 to {}: {}", shape.where,
                                                    shape.n_vocab - 1, row.token));
     }
   }
@@ -69,7 +70,7 @@ Status check_outputs(const StepShape& shape, const StageInput& input) {
     return output.raw_logits || output.sampling != nullptr;
   });
   if (input.outputs.size() != wanted || !complete) {
-    return fail(ErrorCode::kCorrupt, std::format("{}: a sampling spec for each of {} rows: {}",
+    return fail(ErrorCode::kCorrupt, format_text("{}: a sampling spec for each of {} rows: {}",
                                                  shape.where, wanted, input.outputs.size()));
   }
   return {};

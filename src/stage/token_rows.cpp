@@ -4,10 +4,10 @@
 
 #include <cstddef>
 #include <cstring>
-#include <format>
 #include <limits>
 #include <utility>
 
+#include "base/format.h"
 #include "model/gguf_file.h"
 
 namespace gogrid {
@@ -35,14 +35,14 @@ Result<TokenRows> TokenRows::open(const std::filesystem::path& model, std::uint3
       tensor->shape[1] > std::numeric_limits<std::int32_t>::max()) {
     return fail(
         ErrorCode::kCorrupt,
-        std::format("[token_rows] {}: token_embd.weight of {} columns: {}", model.string(), n_embd,
+        format_text("[token_rows] {}: token_embd.weight of {} columns: {}", model.string(), n_embd,
                     tensor == nullptr ? "absent" : std::to_string(tensor->shape[0])));
   }
   const auto type = static_cast<ggml_type>(tensor->type);
   const ggml_to_float_t to_float = ggml_get_type_traits(type)->to_float;
   if (to_float == nullptr && type != GGML_TYPE_F32) {
     return fail(ErrorCode::kUnsupported,
-                std::format("[token_rows] {}: a type whose rows can be read: {}", model.string(),
+                format_text("[token_rows] {}: a type whose rows can be read: {}", model.string(),
                             tensor->type_name));
   }
   auto state =

@@ -5,11 +5,11 @@
 
 #include <chrono>
 #include <filesystem>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "support/process.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
@@ -54,7 +54,7 @@ class ImatrixCommandTest : public ::testing::Test {
 // Whether every thread of the process sleeps, and waits for no disk.
 bool sleeps(pid_t process) {
   std::error_code error;
-  for (const auto& thread : fs::directory_iterator(std::format("/proc/{}/task", process), error)) {
+  for (const auto& thread : fs::directory_iterator(format_text("/proc/{}/task", process), error)) {
     const auto stat = read_file(thread.path() / "stat", kMiB);
     if (!stat || stat->substr(stat->rfind(')') + 2, 1) != "S") return false;
   }

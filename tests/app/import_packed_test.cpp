@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "support/packed_weights.h"
 #include "support/process.h"
 #include "support/stage_harness.h"
@@ -108,7 +109,7 @@ TEST_P(ImportPacked, WhatWasLostIsPrintedAndKept) {
           .out;
   const PackedModel& model = GetParam().model;
   const std::string from =
-      std::format("from {} {} bit, ", model.packing.method, model.packing.bits);
+      format_text("from {} {} bit, ", model.packing.method, model.packing.bits);
   EXPECT_THAT(printed, HasSubstr("repacked " + from));
   EXPECT_THAT(printed,
               HasSubstr(GetParam().stated == 0 ? "14 tensors, exactly" : "% on average, "));

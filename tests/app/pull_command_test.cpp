@@ -4,12 +4,12 @@
 
 #include <chrono>
 #include <csignal>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/sha256.h"
 #include "model/partial_state.h"
 #include "support/hub_server.h"
@@ -41,7 +41,7 @@ class PullCommand : public ::testing::Test {
     if (request.target.starts_with("/api/models/o/r/tree/")) {
       HubReply list;
       list.status = tree_status_;
-      list.body = std::format(
+      list.body = format_text(
           R"([{{"type":"file","path":"tiny.gguf","size":1,"lfs":{{"oid":"{}","size":{}}}}}])",
           digest_, content_.size());
       return list;

@@ -6,10 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <format>
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "engine/calibration.h"
 #include "engine/text_engine.h"
 #include "model/gguf_file.h"
@@ -47,7 +47,7 @@ struct Case {
 };
 
 std::string to_string(const Case& asked) {
-  return std::format("{} {}x{} on {} + {} under {}{}", asked.architecture, asked.parallel,
+  return format_text("{} {}x{} on {} + {} under {}{}", asked.architecture, asked.parallel,
                      asked.context, asked.first, asked.second, asked.policy,
                      asked.deterministic ? ", deterministic" : "");
 }

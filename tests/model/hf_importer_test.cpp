@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "model/gguf_file.h"
 #include "model/hf_architectures.h"
 #include "support/packed_weights.h"
@@ -89,11 +90,11 @@ Expected contents_of(const GgufFile& file) {
       shape += (i == 0 ? "" : "x") + std::to_string(tensor.shape[i]);
     }
     contents.tensors[std::string(tensor.name)] =
-        std::format("{}\t{}\t{}", tensor.type, shape, digest_of(file.data(tensor)));
+        format_text("{}\t{}\t{}", tensor.type, shape, digest_of(file.data(tensor)));
   }
   for (const auto& [key, value] : file.metadata()) {
     contents.keys[std::string(key)] =
-        std::format("{}\t{}", static_cast<std::uint32_t>(value.type), digest_of(value.raw));
+        format_text("{}\t{}", static_cast<std::uint32_t>(value.type), digest_of(value.raw));
   }
   return contents;
 }
@@ -417,7 +418,7 @@ std::vector<PackedCase> packed_cases() {
   std::vector<PackedCase> cases;
   for (const std::uint32_t bits : {2U, 3U, 4U, 8U}) {
     for (const bool act_order : {false, true}) {
-      const std::string name = std::format("Gptq{}{}", bits, act_order ? "ActOrder" : "");
+      const std::string name = format_text("Gptq{}{}", bits, act_order ? "ActOrder" : "");
       cases.push_back(
           {name, {.packing = {.bits = bits, .group_size = 64, .act_order = act_order}}});
       cases.push_back(
@@ -499,7 +500,7 @@ TEST_P(PackedModels, LoseWhatIsRecorded) {
   EXPECT_NEAR((*repacked)->worst, worst, 1e-9);
   const std::string method = GetParam().model.packing.method;
   EXPECT_THAT((*repacked)->from,
-              StartsWith(std::format("{} {} bit, ", method, GetParam().model.packing.bits)));
+              StartsWith(format_text("{} {} bit, ", method, GetParam().model.packing.bits)));
   EXPECT_THAT((*repacked)->worst_tensor, StartsWith("blk."));
 }
 

@@ -7,12 +7,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <format>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "model/model_description.h"
 #include "support/gguf_builder.h"
 #include "support/slowness.h"
@@ -45,7 +45,7 @@ class LargeHeader {
     add_vocabulary();
     add("token_embd.weight", {kWidth, kTokens});
     for (std::uint64_t layer = 0; layer < kLayers; ++layer) {
-      const std::string prefix = std::format("blk.{}.", layer);
+      const std::string prefix = format_text("blk.{}.", layer);
       for (const char* name : {"attn_q", "attn_output"})
         add(prefix + name + ".weight", {kWidth, kWidth});
       for (const char* name : {"attn_k", "attn_v"}) add(prefix + name + ".weight", {kWidth, 1024});
@@ -61,7 +61,7 @@ class LargeHeader {
  private:
   void add_vocabulary() {
     std::vector<std::string> tokens;
-    for (std::uint64_t i = 0; i < kTokens; ++i) tokens.push_back(std::format("token{}", i * 7919));
+    for (std::uint64_t i = 0; i < kTokens; ++i) tokens.push_back(format_text("token{}", i * 7919));
     builder_.key_text("tokenizer.ggml.model", "gpt2");
     builder_.key("tokenizer.ggml.tokens", GgufBuilder::kArray, GgufBuilder::strings(tokens));
     builder_.key("tokenizer.ggml.merges", GgufBuilder::kArray, GgufBuilder::strings(tokens));

@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <format>
 #include <mutex>
 #include <set>
 #include <thread>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "support/gguf_builder.h"
 #include "support/hub_server.h"
 #include "support/temporary_folder.h"
@@ -66,14 +66,14 @@ class ModelPullTest : public ::testing::Test {
   HubReply good_reply(const HubRequest& request) const {
     if (request.target == "/api/models/o/r/tree/main?recursive=true") {
       HubReply reply;
-      reply.body = std::format(
+      reply.body = format_text(
           R"([{{"type":"file","path":"m.Q8_0.gguf","size":130,"lfs":{{"oid":"{}","size":{}}}}}])",
           told_digest_, content_.size());
       return reply;
     }
     if (request.target == "/v2/library/toy/manifests/latest") {
       HubReply reply;
-      reply.body = std::format(
+      reply.body = format_text(
           R"({{"layers":[{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{}","size":{}}}]}})",
           told_digest_, content_.size());
       return reply;

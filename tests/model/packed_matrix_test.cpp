@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/format.h"
 #include "support/packed_weights.h"
 
 namespace gogrid {
@@ -100,7 +101,7 @@ std::vector<Case> cases() {
     for (const bool act_order : {false, true}) {
       for (const bool symmetric : {false, true}) {
         for (const bool less_one : {false, true}) {
-          const std::string name = std::format("Gptq{}{}{}{}", bits, act_order ? "ActOrder" : "",
+          const std::string name = format_text("Gptq{}{}{}{}", bits, act_order ? "ActOrder" : "",
                                                symmetric ? "Sym" : "", less_one ? "V1" : "V2");
           all.push_back({name,
                          {.bits = bits,
@@ -110,8 +111,8 @@ std::vector<Case> cases() {
         }
       }
     }
-    all.push_back({std::format("Gptq{}WholeRow", bits), {.bits = bits, .group_size = 0}});
-    all.push_back({std::format("Gptq{}GroupsOf48", bits), {.bits = bits, .group_size = 48}});
+    all.push_back({format_text("Gptq{}WholeRow", bits), {.bits = bits, .group_size = 0}});
+    all.push_back({format_text("Gptq{}GroupsOf48", bits), {.bits = bits, .group_size = 48}});
   }
   all.push_back({"Awq", {.method = "awq"}});
   all.push_back({"AwqWholeRow", {.method = "awq", .group_size = 0}});

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <format>
 #include <map>
 #include <random>
 #include <string>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/format.h"
 #include "base/text.h"
 #include "model/model_pull.h"
 #include "support/gguf_builder.h"
@@ -65,7 +65,7 @@ class MemoryClient final : public HttpClient {
       head.status = 206;
       head.etag = etag_;
       head.content_range =
-          std::format("bytes {}-{}/{}", part.range.first, part.range.last - 1, content_.size());
+          format_text("bytes {}-{}/{}", part.range.first, part.range.last - 1, content_.size());
       const auto body = std::span(content_).subspan(part.range.first, part.range.size());
       const bool whole = part.sink->head(head) && part.sink->bytes(std::as_bytes(body));
       ends.push_back({transfer, whole, {}});

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/format.h"
 #include "support/safetensors_builder.h"
 #include "support/temporary_folder.h"
 
@@ -20,7 +21,7 @@ class SafetensorsFolders : public ::testing::Test {
     write_bytes(folder_ / name, bytes);
   }
   void write_index(std::string_view weight_map) {
-    write("model.safetensors.index.json", std::format(R"({{"weight_map":{}}})", weight_map));
+    write("model.safetensors.index.json", format_text(R"({{"weight_map":{}}})", weight_map));
   }
   void write_two_shards() {
     write("1.safetensors", SafetensorsBuilder().floats("b", {1}, {1}).build());
@@ -69,7 +70,7 @@ TEST_F(SafetensorsFolders, AnIndexThatDisagreesWithItsShardsIsRefused) {
 
 TEST_F(SafetensorsFolders, AnIndexNamesFilesOfItsFolderOnly) {
   for (const char* name : {"../x.safetensors", "/etc/passwd", "x.bin", ".safetensors", ""}) {
-    write_index(std::format(R"({{"a":"{}"}})", name));
+    write_index(format_text(R"({{"a":"{}"}})", name));
     EXPECT_THAT(refusal().message, HasSubstr("expected the name of a .safetensors file")) << name;
   }
   write_index(R"({"a":7})");

@@ -7,6 +7,8 @@
 #include <sstream>
 #include <string>
 
+#include "base/format.h"
+
 namespace gogrid {
 namespace {
 
@@ -45,7 +47,7 @@ class Schedule {
   // When the mode changes next, in UTC.
   std::string until(const std::string& moment) const {
     const auto state = at(utc(moment));
-    return state.until ? std::format("{:%F %T}", *state.until) : "never";
+    return state.until ? format_text("{:%F %T}", *state.until) : "never";
   }
 
  private:
@@ -330,7 +332,7 @@ bool covers(int from, int to, std::chrono::weekday day, bool weekday_of_from[7],
   return (weekday_of_from[today] && from <= minute) || (weekday_of_from[yesterday] && minute < to);
 }
 
-std::string time_of(int minute) { return std::format("{:02}:{:02}", minute / 60, minute % 60); }
+std::string time_of(int minute) { return format_text("{:02}:{:02}", minute / 60, minute % 60); }
 
 TEST(QuietHours, AgreeWithAPlainReadingOfTheClock) {
   const std::vector<std::string> names{"sun", "mon", "tue", "wed", "thu", "fri", "sat"};

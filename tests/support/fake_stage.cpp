@@ -1,10 +1,11 @@
 #include "support/fake_stage.h"
 
 #include <algorithm>
-#include <format>
 #include <limits>
 #include <stdexcept>
 #include <thread>
+
+#include "base/format.h"
 
 namespace gogrid::testing {
 namespace {
@@ -115,7 +116,7 @@ class FakeStage final : public Stage {
     Slot& slot = slots_[static_cast<std::size_t>(row.slot)];
     if (static_cast<std::size_t>(row.position) != slot.size()) {
       return broken(
-          std::format("slot {} is at {}, the row at {}", row.slot, slot.size(), row.position));
+          format_text("slot {} is at {}, the row at {}", row.slot, slot.size(), row.position));
     }
     if (static_cast<std::uint32_t>(row.position) >= spec_.context)
       return broken("past the context");
@@ -226,7 +227,7 @@ std::vector<StageSpec> fake_specs(std::size_t n_stages, std::uint32_t parallel,
     specs[i].model = "fake";
     specs[i].layers = {i, i + 1};
     specs[i].n_layers = static_cast<std::uint32_t>(n_stages);
-    specs[i].device.id = std::format("fake{}", i);
+    specs[i].device.id = format_text("fake{}", i);
     specs[i].context = context;
     specs[i].parallel = parallel;
     specs[i].kv_cells = kv_cells;

@@ -9,8 +9,9 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
-#include <format>
 #include <stdexcept>
+
+#include "base/format.h"
 
 namespace gogrid::testing {
 namespace {
@@ -69,13 +70,13 @@ HubReply reply_with_file(const HubRequest& request, const std::string& content,
   const ByteRange range{request.range->first, std::min<Bytes>(request.range->last, content.size())};
   if (range.first >= range.last) {
     reply.status = 416;
-    reply.headers.push_back(std::format("Content-Range: bytes */{}", content.size()));
+    reply.headers.push_back(format_text("Content-Range: bytes */{}", content.size()));
     return reply;
   }
   reply.status = 206;
   reply.body = content.substr(range.first, range.size());
   reply.headers.push_back(
-      std::format("Content-Range: bytes {}-{}/{}", range.first, range.last - 1, content.size()));
+      format_text("Content-Range: bytes {}-{}/{}", range.first, range.last - 1, content.size()));
   return reply;
 }
 
@@ -106,7 +107,7 @@ HubServer::~HubServer() {
   for (const int connection : connections_) ::close(connection);
 }
 
-std::string HubServer::url() const { return std::format("http://127.0.0.1:{}", port_); }
+std::string HubServer::url() const { return format_text("http://127.0.0.1:{}", port_); }
 
 std::vector<HubRequest> HubServer::requests() const {
   const std::lock_guard lock(mu_);
@@ -148,7 +149,7 @@ void HubServer::serve(int connection) {
 
 // False: the connection is over.
 bool HubServer::answer(int connection, const HubReply& reply) {
-  std::string head = std::format("HTTP/1.1 {} X\r\n", reply.status);
+  std::string head = format_text("HTTP/1.1 {} X\r\n", reply.status);
   const std::string length = reply.length.value_or(std::to_string(reply.body.size()));
   if (!length.empty()) head += "Content-Length: " + length + "\r\n";
   for (const std::string& header : reply.headers) head += header + "\r\n";

@@ -6,9 +6,10 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <format>
 #include <numeric>
 #include <random>
+
+#include "base/format.h"
 
 namespace gogrid::testing {
 namespace {
@@ -144,7 +145,7 @@ constexpr std::uint32_t kQwenTokens = 323;
 constexpr std::uint32_t kHeadWidth = 64;
 
 std::string config_of(const PackedModel& model, std::uint32_t tokens, bool packed) {
-  return std::format(
+  return format_text(
       R"({{"architectures": ["{}ForCausalLM"], "hidden_act": "silu", "hidden_size": {},
 "intermediate_size": {}, "max_position_embeddings": 128, "num_attention_heads": {},
 "num_hidden_layers": {}, "num_key_value_heads": {}, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
@@ -255,7 +256,7 @@ std::vector<std::uint64_t> zeros_shape(const PackedExample& example) {
 }
 
 void add_packed(SafetensorsBuilder& builder, std::string_view name, const PackedExample& example) {
-  const auto part = [&](const char* what) { return std::format("{}.{}", name, what); };
+  const auto part = [&](const char* what) { return format_text("{}.{}", name, what); };
   builder.tensor(part("qweight"), "I32", codes_shape(example), bytes_of(packed_codes(example)));
   builder.tensor(part("qzeros"), "I32", zeros_shape(example), bytes_of(packed_zeros(example)));
   builder.tensor(part("scales"), "F16", {example.groups(), example.outputs},
@@ -267,12 +268,12 @@ void add_packed(SafetensorsBuilder& builder, std::string_view name, const Packed
 std::string quantization_config(const ExampleOptions& options) {
   const std::string size = options.group_size == 0 ? "-1" : std::to_string(options.group_size);
   if (options.method == "awq") {
-    return std::format(
+    return format_text(
         R"({{"quant_method": "awq", "bits": 4, "group_size": {}, "zero_point": true,
 "version": "gemm"}})",
         size);
   }
-  return std::format(
+  return format_text(
       R"({{"quant_method": "gptq", "bits": {}, "group_size": {}, "sym": {}, "desc_act": {},
 "checkpoint_format": "{}"}})",
       options.bits, size, options.symmetric, options.act_order,
@@ -294,7 +295,7 @@ void write_packed_model(const fs::path& fixtures, const fs::path& packed, const 
   TwoFolders folders(model);
   folders.add("model.embed_tokens.weight", {tokens, model.hidden}, 0, 1);
   for (std::uint32_t layer = 0; layer < model.layers; ++layer) {
-    folders.add_layer(std::format("model.layers.{}.", layer));
+    folders.add_layer(format_text("model.layers.{}.", layer));
   }
   folders.add("model.norm.weight", {model.hidden}, 1, 0.1F);
   folders.add("lm_head.weight", {tokens, model.hidden}, 0,

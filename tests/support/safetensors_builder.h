@@ -5,12 +5,13 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <format>
 #include <fstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/format.h"
 
 namespace gogrid::testing {
 
@@ -42,9 +43,9 @@ class SafetensorsBuilder {
                              const std::vector<std::uint64_t>& shape, std::string_view data) {
     std::string dimensions;
     for (const std::uint64_t dimension : shape) {
-      dimensions += std::format("{}{}", dimensions.empty() ? "" : ",", dimension);
+      dimensions += format_text("{}{}", dimensions.empty() ? "" : ",", dimension);
     }
-    header_ += std::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+    header_ += format_text(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
                            header_.empty() ? "" : ",", name, type, dimensions, data_.size(),
                            data_.size() + data.size());
     data_ += data;
