@@ -1,5 +1,6 @@
 #include "app/long_job.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -11,6 +12,8 @@
 
 namespace gogrid {
 namespace {
+
+constexpr std::chrono::milliseconds kShortestWork{20};
 
 // Returns at `until`, or once `stop` is requested.
 void sleep_until(TimePoint until, const std::stop_token& stop) {
@@ -45,6 +48,7 @@ LongJob::LongJob(std::unique_ptr<PolicyStore> policies, QuietHours quiet_hours, 
 }
 
 bool LongJob::rest(const std::stop_token& stop) {
+  if (clock_.now() - begun_ < kShortestWork && governor_.runs()) return !stop.stop_requested();
   sleep_until(rests_until(begun_, clock_.now(), policies_->current()->max_compute), stop);
   return start(stop);
 }
@@ -58,10 +62,10 @@ bool LongJob::start(const std::stop_token& stop) {
   return goes_on && !stop.stop_requested();
 }
 
-Progress resting(LongJob& job, ProgressLine& line) {
-  return [&job, show = line.bytes()](Bytes done, Bytes total) {
+Progress resting(LongJob& job, ProgressLine& line, const std::stop_token& stop) {
+  return [&job, show = line.bytes(), stop](Bytes done, Bytes total) {
     show(done, total);
-    return job.rest();
+    return job.rest(stop);
   };
 }
 

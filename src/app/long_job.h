@@ -20,7 +20,7 @@ namespace gogrid {
 // load of others, on battery, in heat and in quiet hours, and rests for max_compute, between two
 // pieces of its work, however long a piece is. Begin it before any other thread.
 //
-// Not thread-safe.
+// Not thread-safe: to be asked by one thread at a time.
 class LongJob {
  public:
   // By --config, --mode and --limit, and people's changes (policy.json) over them. `what` is for
@@ -32,7 +32,8 @@ class LongJob {
   LongJob& operator=(const LongJob&) = delete;
 
   // Between two pieces: returns once the next may begin, or false once `stop` is requested. Says on
-  // standard error why it waits, once for each pause.
+  // standard error why it waits, once for each pause. Pieces of less than 20 ms are put together: a
+  // shorter rest would be longer than it was meant to be.
   bool rest(const std::stop_token& stop = {});
   // The same before the first piece: waits for a pause only, and counts work from here on.
   bool start(const std::stop_token& stop = {});
@@ -57,8 +58,8 @@ class LongJob {
   TimePoint begun_;  // of the piece that is being done
 };
 
-// For functions that report bytes: shows them, and rests between two reports. Must not outlive
-// either.
-Progress resting(LongJob& job, ProgressLine& line);
+// For functions that report bytes: shows them, rests between two reports, and ends them once `stop`
+// is requested. Must not outlive either.
+Progress resting(LongJob& job, ProgressLine& line, const std::stop_token& stop = {});
 
 }  // namespace gogrid

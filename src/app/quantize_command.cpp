@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <format>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stop_token>
 
 #include "app/commands.h"
 #include "app/json_output.h"
@@ -14,8 +13,8 @@
 #include "app/stop_signals.h"
 #include "app/target_size.h"
 #include "app/terminal.h"
-#include "base/disk_sync.h"
 #include "base/files.h"
+#include "base/format.h"
 #include "base/text.h"
 #include "model/quantizer.h"
 
@@ -26,7 +25,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr Bytes kMaxRecipe = 16 * kMiB;
-constexpr Bytes kSyncEvery = 8 * kMiB;
 
 std::unexpected<Error> at_option(const char* option, const Error& error) {
   return fail(error.code, std::string(option) + ": " + error.message, option);
@@ -176,21 +174,15 @@ Status check_room(const fs::path& folder, Bytes needed) {
                                          folder.string() + ": " + format_bytes(space.available));
 }
 
-// The working memory, of the host, within the policy; libllama takes fewer rows at once where that
-// is less than it could use.
+// The working memory, of the host, within the policy.
 Result<std::vector<MemoryLedger::Lease>> lease_buffer(const LongJob& job, const std::string& holder,
-                                                      QuantizeOptions& options, Bytes wanted) {
+                                                      Bytes bytes) {
   GOGRID_ASSIGN_OR_RETURN(const Device host, one_device({}, job));
-  MemoryLedger& ledger = process_wide_ledger();
-  constexpr Bytes kLeast = 64 * kMiB;
-  const Bytes room = ledger.room_of(host.id)->bytes();
-  options.max_buffer = std::clamp(room, std::min(kLeast, wanted), options.max_buffer);
-  const MemoryRequest request{host.id, MemoryUse::kCompute, holder,
-                              std::min(wanted, options.max_buffer)};
-  return ledger.acquire({&request, 1});
+  const MemoryRequest request{host.id, MemoryUse::kCompute, holder, bytes};
+  return process_wide_ledger().acquire({&request, 1});
 }
 
-// The file that libllama writes; gone unless it is committed, also when the process is told to end.
+// Where it is written; gone unless it is committed.
 Result<AtomicFile> open_target(const ModelLibrary& library, const Target& target) {
   if (target.file.empty()) return library.begin(target.name);
   const fs::path folder = target.file.has_parent_path() ? target.file.parent_path() : ".";
@@ -198,51 +190,46 @@ Result<AtomicFile> open_target(const ModelLibrary& library, const Target& target
   return AtomicFile::create(target.file);
 }
 
-void end_with_signal(StopSignals& signals, const fs::path& unfinished) {
-  signals.on_first([unfinished] {
-    std::error_code ignored;
-    fs::remove(unfinished, ignored);
-    std::fputs("\n", stderr);
-    complain("stopped: nothing was written");
-    std::_Exit(1);
-  });
-}
-
-Result<fs::path> keep(ModelLibrary& library, const Target& target, AtomicFile file) {
+Result<fs::path> keep(ModelLibrary& library, const Target& target, AtomicFile file,
+                      const std::stop_token& stop) {
   if (!target.file.empty()) {
     GOGRID_RETURN_IF_ERROR(file.commit_new());
     return target.file;
   }
   ProgressLine line("hashing " + target.name);
+  const auto show = [&, bytes = line.bytes()](Bytes done, Bytes total) {
+    return bytes(done, total) && !stop.stop_requested();
+  };
   GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry,
-                          library.import_written(std::move(file), target.name, line.bytes()));
+                          library.import_written(std::move(file), target.name, show));
   return entry.path;
 }
 
 // What was planned must be what was chosen.
 Status check_size(Bytes bytes, const QuantizeCommand& command) {
   if (!command.target_size || bytes <= *command.target_size) return {};
-  return fail(ErrorCode::kInternal, std::format("[quantize] a file of at most {} bytes: {}",
+  return fail(ErrorCode::kInternal, format_text("[quantize] a file of at most {} bytes: {}",
                                                 *command.target_size, bytes));
 }
 
-Status write_tensors(LongJob& job, const GgufFile& model, const AtomicFile& file,
-                     const QuantizeOptions& options, const QuantizationPlan& plan) {
-  ProgressLine line("quantizing " + model.path().filename().string());
-  const Bytes total = plan.before();
-  Bytes done = 0;
-  Bytes unsynced = 0;
-  return quantize_model(model, file.path(), options, plan, [&](std::size_t count) {
-    const QuantizedTensor& tensor = plan.tensors[std::min(count, plan.tensors.size()) - 1];
-    done += tensor.before;
-    line.show(static_cast<double>(done) / static_cast<double>(total));
-    unsynced += tensor.after;
-    if (unsynced >= kSyncEvery) {
-      begin_to_sync(file.descriptor());
-      unsynced = 0;
-    }
-    job.rest();
-  });
+// Everything that writes: what a signal in between leaves is nothing.
+Result<fs::path> write_target(LongJob& job, const Workspace& workspace, const GgufFile& model,
+                              const QuantizeCommand& command, const Target& target,
+                              const QuantizeOptions& options, const QuantizationPlan& plan,
+                              const std::stop_token& stop) {
+  GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, open_target(library, target));
+  GOGRID_RETURN_IF_ERROR(check_room(file.path().parent_path(), plan.file_bytes));
+  GOGRID_ASSIGN_OR_RETURN(const auto lease,
+                          lease_buffer(job, "quantizing " + command.model, plan.buffer_bytes));
+  if (!job.start(stop)) return fail(ErrorCode::kCancelled, "[quantize] told to stop");
+  {
+    ProgressLine line("quantizing " + model.path().filename().string());
+    GOGRID_ASSIGN_OR_RETURN(
+        file, quantize_model(model, std::move(file), options, plan, resting(job, line, stop)));
+  }
+  GOGRID_RETURN_IF_ERROR(check_size(file.size(), command));
+  return keep(library, target, std::move(file), stop);
 }
 
 }  // namespace
@@ -277,20 +264,17 @@ Status quantize_command(const QuantizeCommand& command, const CommonOptions& com
     print("would write " + target.shown());
     return {};
   }
-  GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
-  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, open_target(library, target));
-  end_with_signal(signals, file.path());
-  GOGRID_RETURN_IF_ERROR(check_room(file.path().parent_path(), plan.file_bytes));
-  GOGRID_ASSIGN_OR_RETURN(const auto lease, lease_buffer(*job, "quantizing " + command.model,
-                                                         options, plan.buffer_bytes));
-  GOGRID_RETURN_IF_ERROR(write_tensors(*job, model, file, options, plan));
-  std::error_code error;
-  GOGRID_RETURN_IF_ERROR(check_size(fs::file_size(file.path(), error), command));
-  GOGRID_ASSIGN_OR_RETURN(const fs::path written, keep(library, target, std::move(file)));
+  std::stop_source stop;
+  signals.on_first([&stop] { stop.request_stop(); });
+  const auto written =
+      write_target(*job, workspace, model, command, target, options, plan, stop.get_token());
   signals.forget();
-  made["path"] = written.string();
+  if (!written && written.error().code == ErrorCode::kCancelled)
+    return fail(ErrorCode::kCancelled, "stopped: nothing was written");
+  GOGRID_RETURN_IF_ERROR(written);
+  made["path"] = written->string();
   if (!target.name.empty()) made["name"] = target.name;
-  made["bytes"] = fs::file_size(written);
+  made["bytes"] = fs::file_size(*written);
   print("wrote " + target.shown());
   return {};
 }

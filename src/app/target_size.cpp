@@ -1,8 +1,6 @@
 #include "app/target_size.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <format>
 #include <map>
 #include <system_error>
 #include <thread>
@@ -12,7 +10,9 @@
 #include "app/terminal.h"
 #include "app/text_tokens.h"
 #include "base/files.h"
+#include "base/format.h"
 #include "engine/sensitivity_measurement.h"
+#include "model/quantizer.h"
 #include "model/tensor_recipe.h"
 #include "model/type_candidates.h"
 #include "stage/llama_stage.h"
@@ -32,13 +32,13 @@ std::unexpected<Error> at_target(const std::string& what) {
 
 Status check_target(Bytes target, const CandidateModel& candidates, const GgufFile& model) {
   if (target >= model.file_size()) {
-    return at_target(std::format("expected less than the model has, {} bytes ({}): {} bytes",
+    return at_target(format_text("expected less than the model has, {} bytes ({}): {} bytes",
                                  model.file_size(), format_bytes(model.file_size()), target));
   }
   const Bytes least = candidates.smallest_file();
   if (target >= least) return {};
   return at_target(
-      std::format("expected at least {} bytes ({}), the smallest types there are for "
+      format_text("expected at least {} bytes ({}), the smallest types there are for "
                   "its tensors: {} bytes",
                   least, format_bytes(least), target));
 }
@@ -49,7 +49,8 @@ class TrialModel {
   // Of 8 bits, which a CPU computes in half the time; what that adds to the loss is the same in
   // every trial.
   static Result<TrialModel> write(const GgufFile& model, const Workspace& workspace,
-                                  const QuantizeOptions& options, StopSignals& signals);
+                                  const QuantizeOptions& options, LongJob& job,
+                                  const std::stop_token& stop);
 
   Result<LossSide> side(const std::string& name) const {
     GOGRID_ASSIGN_OR_RETURN(ModelProfile profile, read_profile(file_));
@@ -74,31 +75,25 @@ class TrialModel {
 };
 
 Result<TrialModel> TrialModel::write(const GgufFile& model, const Workspace& workspace,
-                                     const QuantizeOptions& options, StopSignals& signals) {
+                                     const QuantizeOptions& options, LongJob& job,
+                                     const std::stop_token& stop) {
   QuantizeOptions eight{.mix = {}};
   GOGRID_ASSIGN_OR_RETURN(eight.mix, find_mix("q8_0"));
   eight.allow_requantize = options.allow_requantize;
   eight.threads = options.threads;
-  eight.max_buffer = options.max_buffer;
   GOGRID_ASSIGN_OR_RETURN(const QuantizationPlan plan, plan_quantization(model, eight));
   GOGRID_ASSIGN_OR_RETURN(AtomicFile written, AtomicFile::create(workspace.slices() / "trial"));
   std::error_code error;
   const Bytes room = fs::space(workspace.slices(), error).available;
   if (error || room < plan.file_bytes) {
     return fail(ErrorCode::kExhausted,
-                std::format("[quantize] {} of free disk in {} for a trial model: {}",
+                format_text("[quantize] {} of free disk in {} for a trial model: {}",
                             format_bytes(plan.file_bytes), workspace.slices().string(),
                             error ? error.message() : format_bytes(room)));
   }
-  // libllama cannot be interrupted.
-  signals.on_first([unfinished = written.path()] {
-    std::error_code ignored;
-    fs::remove(unfinished, ignored);
-    complain("stopped: nothing was written");
-    std::_Exit(1);
-  });
-  GOGRID_RETURN_IF_ERROR(quantize_model(model, written.path(), eight, plan, {}));
-  signals.forget();
+  ProgressLine line("writing a trial model of " + model.path().filename().string());
+  GOGRID_ASSIGN_OR_RETURN(
+      written, quantize_model(model, std::move(written), eight, plan, resting(job, line, stop)));
   GOGRID_ASSIGN_OR_RETURN(GgufFile file, GgufFile::open(written.path()));
   return TrialModel(model, std::move(written), std::move(file));
 }
@@ -118,9 +113,6 @@ class Search {
   Result<ChosenTypes> run();
 
  private:
-  void stop_at_signal() {
-    signals_.on_first([this] { stop_.request_stop(); });
-  }
   Status measure_errors_of(CandidateModel& candidates);
   Result<std::vector<double>> measure_trials(const CandidateModel& candidates,
                                              const TextTokens& text);
@@ -159,8 +151,7 @@ Result<std::vector<MemoryLedger::Lease>> Search::lease_logits(
 Result<std::vector<double>> Search::measure_trials(const CandidateModel& candidates,
                                                    const TextTokens& text) {
   GOGRID_ASSIGN_OR_RETURN(const TrialModel trial,
-                          TrialModel::write(model_, workspace_, options_, signals_));
-  stop_at_signal();
+                          TrialModel::write(model_, workspace_, options_, job_, stop_.get_token()));
   SensitivityQuestion question;
   GOGRID_ASSIGN_OR_RETURN(question.model, trial.side(source_.name));
   question.tokens = text.tokens;
@@ -224,11 +215,9 @@ Result<ChosenTypes> Search::run() {
   GOGRID_ASSIGN_OR_RETURN(const TextTokens text, tokens_of_text(command_.text, source_.path));
   GOGRID_RETURN_IF_ERROR(count_chunks(text.tokens.size(), kContext, command_.chunks));
   drop_tiny_types(candidates, *command_.target_size);
-  stop_at_signal();
+  signals_.on_first([this] { stop_.request_stop(); });
   GOGRID_RETURN_IF_ERROR(measure_errors_of(candidates));
-  signals_.forget();
   GOGRID_ASSIGN_OR_RETURN(const auto divergences, measure_trials(candidates, text));
-  signals_.forget();
   return choose(candidates, divergences);
 }
 

@@ -10,7 +10,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "cli/options.h"
-#include "model/quantizer.h"
+#include "model/quantization_plan.h"
 
 namespace gogrid {
 

@@ -42,6 +42,20 @@ Status FileDescriptor::write_all(std::span<const std::byte> bytes,
   return {};
 }
 
+Status write_at(int fd, std::span<const std::byte> bytes, Bytes offset,
+                const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      return file_error("write", path, errno);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<Bytes>(put);
+  }
+  return {};
+}
+
 std::unexpected<Error> file_error(std::string_view verb, const std::filesystem::path& path,
                                   int error) {
   const bool absent = error == ENOENT || error == ENOTDIR;

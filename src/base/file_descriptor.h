@@ -36,6 +36,11 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
+// Writes all of `bytes` from `offset` on, wherever the file's position is. Thread-safe for other
+// bytes of one file. `path` is for the error's text.
+Status write_at(int fd, std::span<const std::byte> bytes, Bytes offset,
+                const std::filesystem::path& path);
+
 // "[files] cannot VERB PATH: reason" from errno: kNotFound when it is absent, kIo otherwise.
 std::unexpected<Error> file_error(std::string_view verb, const std::filesystem::path& path,
                                   int error);

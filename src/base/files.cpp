@@ -188,6 +188,13 @@ Status AtomicFile::copy_from(int source_fd, Bytes offset, Bytes length) {
   return out.copy_by_hand(source_fd, offset + shared, length - shared);
 }
 
+Status AtomicFile::set_size(Bytes size) {
+  if (::ftruncate(state_->file.get(), static_cast<off_t>(size)) != 0)
+    return file_error("make room in", state_->temporary, errno);
+  state_->size = size;
+  return {};
+}
+
 Bytes AtomicFile::size() const { return state_->size; }
 
 int AtomicFile::descriptor() const { return state_->file.get(); }

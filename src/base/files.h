@@ -51,6 +51,9 @@ class AtomicFile {
   Status write(std::span<const std::byte> bytes);
   // Appends `length` bytes of `source` from `offset`, sharing blocks where the file system can.
   Status copy_from(int source_fd, Bytes offset, Bytes length);
+  // Makes it that long, with zeros where nothing is written yet: for bytes that come in any order,
+  // by write_at(descriptor(), …). No write() after it.
+  Status set_size(Bytes size);
   Bytes size() const;
   // To read back what was written (pread): for a digest of what is really there.
   int descriptor() const;

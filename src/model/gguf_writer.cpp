@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <optional>
 
+#include "base/format.h"
 #include "base/text.h"
 
 namespace gogrid {
@@ -15,9 +15,11 @@ namespace {
 // What readers assume where a file does not say.
 constexpr Bytes kAlignment = 32;
 constexpr std::size_t kMostDimensions = 4;
+// Of a tensor, and of all: no sum of sizes can wrap.
+constexpr Bytes kMost = Bytes{1} << 46;
 
 std::unexpected<Error> refuse(ErrorCode code, const GgufTensorSpec& spec, const std::string& what) {
-  return fail(code, std::format("[gguf_writer] tensor {}: {}", excerpt(spec.name), what));
+  return fail(code, format_text("[gguf_writer] tensor {}: {}", excerpt(spec.name), what));
 }
 
 }  // namespace
@@ -59,6 +61,11 @@ void GgufKeys::f32s(std::string_view name, std::span<const float> values) {
   ++count_;
 }
 
+void GgufKeys::copy(std::string_view name, const GgufValue& value) {
+  encoder_.key(name, value.type, value.raw);
+  ++count_;
+}
+
 // --- GgufWriter
 
 Result<Bytes> tensor_size(const GgufTensorSpec& spec) {
@@ -66,22 +73,22 @@ Result<Bytes> tensor_size(const GgufTensorSpec& spec) {
   if (spec.name.empty() || spec.name.size() > kMaxTensorName) {
     return refuse(
         kBad, spec,
-        std::format("expected a name of 1 to {} bytes: {}", kMaxTensorName, spec.name.size()));
+        format_text("expected a name of 1 to {} bytes: {}", kMaxTensorName, spec.name.size()));
   }
   if (spec.shape.empty() || spec.shape.size() > kMostDimensions) {
     return refuse(
         kBad, spec,
-        std::format("expected 1 to {} dimensions: {}", kMostDimensions, spec.shape.size()));
+        format_text("expected 1 to {} dimensions: {}", kMostDimensions, spec.shape.size()));
   }
   if (spec.type >= GGML_TYPE_COUNT || ggml_type_size(static_cast<ggml_type>(spec.type)) == 0) {
-    return refuse(kBad, spec, std::format("expected a type of ggml's: {}", spec.type));
+    return refuse(kBad, spec, format_text("expected a type of ggml's: {}", spec.type));
   }
   const auto type = static_cast<ggml_type>(spec.type);
   const auto block = static_cast<std::uint64_t>(ggml_blck_size(type));
   std::optional<Bytes> size = ggml_type_size(type);
   if (spec.shape.front() == 0 || spec.shape.front() % block != 0) {
     return refuse(kBad, spec,
-                  std::format("expected rows of a multiple of {} elements for {}: {}", block,
+                  format_text("expected rows of a multiple of {} elements for {}: {}", block,
                               ggml_type_name(type), spec.shape.front()));
   }
   size = checked_mul(*size, spec.shape.front() / block);
@@ -89,68 +96,60 @@ Result<Bytes> tensor_size(const GgufTensorSpec& spec) {
     if (dimension == 0) return refuse(kBad, spec, "expected elements: none");
     if (size) size = checked_mul(*size, dimension);
   }
-  // So that no sum of sizes can wrap.
-  constexpr Bytes kMost = Bytes{1} << 46;
   if (!size || *size > kMost) return refuse(kBad, spec, "expected less than 64 TiB: more");
   return *size;
 }
 
+Result<GgufLayout> lay_out(const GgufKeys& keys, std::span<const GgufTensorSpec> tensors) {
+  GgufLayout layout;
+  GgufEncoder encoder;
+  encoder.start(tensors.size(), keys.count());
+  encoder.append(keys.encoded());
+  Bytes end = 0;  // of the data section so far
+  for (const GgufTensorSpec& spec : tensors) {
+    GOGRID_ASSIGN_OR_RETURN(const Bytes size, tensor_size(spec));
+    encoder.tensor(spec.name, spec.shape, spec.type, end);
+    layout.offsets.push_back(end);
+    layout.sizes.push_back(size);
+    layout.data_size += size;
+    const auto padded = checked_add(end, *align_up(size, kAlignment));
+    if (!padded || *padded > kMost)
+      return refuse(ErrorCode::kInvalidArgument, spec, "expected fewer bytes in all");
+    end = *padded;
+  }
+  layout.header = encoder.buffer();
+  layout.header.resize(*align_up(layout.header.size(), kAlignment));
+  for (Bytes& offset : layout.offsets) offset += layout.header.size();
+  layout.file_size = layout.header.size() + end;
+  return layout;
+}
+
 Result<GgufWriter> GgufWriter::begin(AtomicFile file, const GgufKeys& keys,
                                      std::vector<GgufTensorSpec> tensors) {
-  GgufWriter writer(std::move(file), std::move(tensors));
-  GOGRID_RETURN_IF_ERROR(writer.place_tensors());
-  GOGRID_RETURN_IF_ERROR(writer.write_header(keys));
-  return writer;
-}
-
-Status GgufWriter::place_tensors() {
-  for (const GgufTensorSpec& spec : tensors_) {
-    GOGRID_ASSIGN_OR_RETURN(const Bytes size, tensor_size(spec));
-    sizes_.push_back(size);
-    const auto sum = checked_add(data_size_, size);
-    if (!sum) return refuse(ErrorCode::kInvalidArgument, spec, "expected fewer bytes in all");
-    data_size_ = *sum;
-  }
-  return {};
-}
-
-Status GgufWriter::write_header(const GgufKeys& keys) {
-  GgufEncoder header;
-  header.start(tensors_.size(), keys.count());
-  header.append(keys.encoded());
-  Bytes offset = 0;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    header.tensor(tensors_[i].name, tensors_[i].shape, tensors_[i].type, offset);
-    offset = *align_up(offset + sizes_[i], kAlignment);
-  }
-  GOGRID_RETURN_IF_ERROR(file_.write(std::as_bytes(std::span(header.buffer()))));
-  return pad();
-}
-
-// The data section, and each tensor in it, begins at a multiple of the alignment.
-Status GgufWriter::pad() {
-  constexpr std::array<std::byte, kAlignment> kZeros{};
-  const Bytes missing = *align_up(file_.size(), kAlignment) - file_.size();
-  return file_.write(std::span(kZeros).first(missing));
+  GOGRID_ASSIGN_OR_RETURN(GgufLayout layout, lay_out(keys, tensors));
+  GOGRID_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(layout.header))));
+  return GgufWriter(std::move(file), std::move(tensors), std::move(layout));
 }
 
 Status GgufWriter::claim(Bytes length) {
-  const Bytes left = current_ < tensors_.size() ? sizes_[current_] - written_of_current_ : 0;
+  const Bytes left = current_ < tensors_.size() ? layout_.sizes[current_] - written_of_current_ : 0;
   if (length <= left) return {};
   const std::string where =
       current_ < tensors_.size() ? excerpt(tensors_[current_].name) : "behind the last";
   return fail(
       ErrorCode::kInternal,
-      std::format("[gguf_writer] tensor {}: expected {} more bytes: {}", where, left, length));
+      format_text("[gguf_writer] tensor {}: expected {} more bytes: {}", where, left, length));
 }
 
 Status GgufWriter::advance(Bytes length) {
   written_ += length;
   written_of_current_ += length;
-  if (written_of_current_ < sizes_[current_]) return {};
+  if (written_of_current_ < layout_.sizes[current_]) return {};
   ++current_;
   written_of_current_ = 0;
-  return pad();
+  constexpr std::array<std::byte, kAlignment> kZeros{};
+  const Bytes place = current_ < tensors_.size() ? layout_.offsets[current_] : layout_.file_size;
+  return file_.write(std::span(kZeros).first(place - file_.size()));
 }
 
 Status GgufWriter::write(std::span<const std::byte> bytes) {
@@ -169,8 +168,9 @@ Status GgufWriter::copy_from(int source_fd, Bytes offset, Bytes length) {
 
 Result<AtomicFile> GgufWriter::finish() {
   if (current_ < tensors_.size()) {
-    return refuse(ErrorCode::kInternal, tensors_[current_],
-                  std::format("expected {} bytes: {}", sizes_[current_], written_of_current_));
+    return refuse(
+        ErrorCode::kInternal, tensors_[current_],
+        format_text("expected {} bytes: {}", layout_.sizes[current_], written_of_current_));
   }
   return std::move(file_);
 }

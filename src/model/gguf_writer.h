@@ -25,6 +25,8 @@ class GgufKeys {
   void texts(std::string_view name, std::span<const std::string> values);
   void i32s(std::string_view name, std::span<const std::int32_t> values);
   void f32s(std::string_view name, std::span<const float> values);
+  // As another file has it.
+  void copy(std::string_view name, const GgufValue& value);
 
   const GgufEncoder& encoded() const { return encoder_; }
   std::uint64_t count() const { return count_; }
@@ -40,16 +42,28 @@ struct GgufTensorSpec {
   std::uint32_t type = 0;            // ggml_type
 };
 
+// What a file begins with, and where the bytes of each tensor belong.
+struct GgufLayout {
+  std::string header;          // padded: the first tensor's bytes come behind it
+  std::vector<Bytes> offsets;  // of each tensor, from the start of the file
+  std::vector<Bytes> sizes;    // of each tensor, without padding
+  Bytes data_size = 0;         // their sum
+  Bytes file_size = 0;         // with zeros behind each tensor, up to the alignment of 32
+};
+
+// kInvalidArgument for a name or shape that no GGUF can have, or a row that is no whole number of
+// its type's blocks.
+Result<GgufLayout> lay_out(const GgufKeys& keys, std::span<const GgufTensorSpec> tensors);
+
 // Not thread-safe. After an error the file is as good as absent: drop the writer.
 class GgufWriter {
  public:
-  // Writes the header at the start of `file`, which must be empty. kInvalidArgument for a name or
-  // shape that no GGUF can have, or a row that is no whole number of its type's blocks.
+  // Writes the header at the start of `file`, which must be empty. Refusals as lay_out().
   static Result<GgufWriter> begin(AtomicFile file, const GgufKeys& keys,
                                   std::vector<GgufTensorSpec> tensors);
 
   // Bytes of tensor data, padding excluded.
-  Bytes data_size() const { return data_size_; }
+  Bytes data_size() const { return layout_.data_size; }
   Bytes written() const { return written_; }
 
   // The next bytes of the tensor that is being written; the one behind it begins when it is full.
@@ -62,18 +76,14 @@ class GgufWriter {
   Result<AtomicFile> finish();
 
  private:
-  GgufWriter(AtomicFile file, std::vector<GgufTensorSpec> tensors)
-      : file_(std::move(file)), tensors_(std::move(tensors)) {}
-  Status place_tensors();
-  Status write_header(const GgufKeys& keys);
-  Status pad();
+  GgufWriter(AtomicFile file, std::vector<GgufTensorSpec> tensors, GgufLayout layout)
+      : file_(std::move(file)), tensors_(std::move(tensors)), layout_(std::move(layout)) {}
   Status claim(Bytes length);
   Status advance(Bytes length);
 
   AtomicFile file_;
   std::vector<GgufTensorSpec> tensors_;
-  std::vector<Bytes> sizes_;
-  Bytes data_size_ = 0;
+  GgufLayout layout_;
   Bytes written_ = 0;
   std::size_t current_ = 0;  // the tensor that is being written
   Bytes written_of_current_ = 0;

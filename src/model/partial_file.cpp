@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <format>
 
 #include "base/files.h"
+#include "base/format.h"
 
 namespace gogrid {
 namespace {
@@ -147,7 +147,7 @@ Status PartialFile::take_room() const {
   const auto full = [&] {
     return fail(
         ErrorCode::kExhausted,
-        std::format("[pull] expected {} free for {}: {} has {}", format_bytes(needed + kSpareRoom),
+        format_text("[pull] expected {} free for {}: {} has {}", format_bytes(needed + kSpareRoom),
                     state_.source, data_path_.parent_path().string(), format_bytes(free)));
   };
   if (needed > 0 && free < needed + kSpareRoom) return full();
@@ -161,14 +161,7 @@ Status PartialFile::take_room() const {
 }
 
 Status PartialFile::write(Bytes at, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::pwrite(data_.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return file_error("write", data_path_, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-    at += static_cast<Bytes>(put);
-  }
-  return {};
+  return write_at(data_.get(), bytes, at, data_path_);
 }
 
 Status PartialFile::read(Bytes at, std::span<std::byte> bytes) const {
@@ -177,7 +170,7 @@ Status PartialFile::read(Bytes at, std::span<std::byte> bytes) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return file_error("read", data_path_, errno);
     if (got == 0) {
-      return fail(ErrorCode::kIo, std::format("[pull] {}: expected {} more bytes: the file ends",
+      return fail(ErrorCode::kIo, format_text("[pull] {}: expected {} more bytes: the file ends",
                                               data_path_.string(), bytes.size()));
     }
     bytes = bytes.subspan(static_cast<std::size_t>(got));

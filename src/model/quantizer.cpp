@@ -1,323 +1,265 @@
 #include "model/quantizer.h"
 
 #include <ggml.h>
-#include <llama.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <format>
-#include <map>
-#include <regex>
-#include <set>
+#include <atomic>
+#include <filesystem>
+#include <thread>
+#include <vector>
 
-#include "base/text.h"
-#include "device/backend_log.h"
-#include "device/device_registry.h"
+#include "base/format.h"
+#include "base/disk_sync.h"
+#include "base/file_descriptor.h"
+#include "base/mutex.h"
+#include "model/gguf_writer.h"
+#include "model/row_quantizer.h"
 
 namespace gogrid {
 namespace {
 
-constexpr std::string_view kEmbedding = "token_embd.weight";
-constexpr std::string_view kLayerEmbedding = "per_layer_token_embd.weight";
-constexpr std::string_view kOutput = "output.weight";
-// libllama writes data with this alignment, whatever the key of the source says.
-constexpr Bytes kAlignment = 32;
-// Keys that are added, and what the writer rounds up.
-constexpr Bytes kHeaderSlack = 64 * kKiB;
-constexpr std::string_view kFallback = "falling back to";
+constexpr Bytes kSyncEvery = 8 * kMiB;
+// Keys that say what a file is made of: written anew, behind all others.
+constexpr std::string_view kVersionKey = "general.quantization_version";
+constexpr std::string_view kFileTypeKey = "general.file_type";
+// What it is one file again of.
+constexpr std::array<std::string_view, 3> kSplitKeys{"split.no", "split.count",
+                                                     "split.tensors.count"};
+// And which importance matrix helped. A file that was made of one before has them already.
+constexpr std::string_view kMatrixFileKey = "quantize.imatrix.file";
+constexpr std::string_view kMatrixDatasetKey = "quantize.imatrix.dataset";
+constexpr std::string_view kMatrixEntriesKey = "quantize.imatrix.entries_count";
+constexpr std::string_view kMatrixChunksKey = "quantize.imatrix.chunks_count";
+// llama.cpp keeps such texts in a fixed array with a final zero.
+constexpr std::size_t kMostText = 127;
 
-std::unexpected<Error> refuse(ErrorCode code, const std::string& what, std::string param = {}) {
-  return fail(code, "[quantize] " + what, std::move(param));
+std::string_view shortened(std::string_view text) { return text.substr(0, kMostText); }
+
+// --- the header
+
+void add_importance(const QuantizeOptions& options, GgufKeys& keys) {
+  const ImportanceMatrix& matrix = *options.importance;
+  keys.text(kMatrixFileKey, shortened(options.importance_name));
+  if (!matrix.datasets.empty()) keys.text(kMatrixDatasetKey, shortened(matrix.datasets.front()));
+  keys.u32(kMatrixEntriesKey, static_cast<std::uint32_t>(matrix.entries.size()));
+  if (matrix.chunks > 0) keys.u32(kMatrixChunksKey, matrix.chunks);
 }
 
-ggml_type type_of(const WeightType& type) { return static_cast<ggml_type>(type.type); }
-
-WeightType weight_type(std::uint32_t type) {
-  const auto known = static_cast<ggml_type>(type);
-  return {ggml_type_name(known), type, static_cast<std::uint32_t>(ggml_blck_size(known))};
+bool is_kept(std::string_view key, const QuantizeOptions& options) {
+  if (key == kVersionKey || key == kFileTypeKey || std::ranges::contains(kSplitKeys, key))
+    return false;
+  const ImportanceMatrix* matrix = options.importance;
+  if (matrix == nullptr) return true;
+  return key != kMatrixFileKey && key != kMatrixEntriesKey &&
+         (key != kMatrixDatasetKey || matrix->datasets.empty()) &&
+         (key != kMatrixChunksKey || matrix->chunks == 0);
 }
 
-// --- what libllama is told
-
-// Arrays that end in an empty entry, and the strings behind them. Address-stable once made.
-class Parameters {
- public:
-  explicit Parameters(const QuantizeOptions& options)
-      : params_(llama_model_quantize_default_params()) {
-    params_.ftype = static_cast<llama_ftype>(options.mix.file_type);
-    params_.nthread = static_cast<std::int32_t>(options.threads);
-    params_.allow_requantize = options.allow_requantize;
-    params_.pure = options.pure;
-    params_.max_buf_size = options.max_buffer;
-    if (options.output_type) params_.output_tensor_type = type_of(*options.output_type);
-    if (options.token_embedding_type)
-      params_.token_embedding_type = type_of(*options.token_embedding_type);
-    if (!options.overrides.empty()) set_overrides(options);
-    if (options.importance != nullptr) set_importance(options);
+GgufKeys keys_of(const GgufFile& model, const QuantizeOptions& options) {
+  GgufKeys keys;
+  for (const auto& [key, value] : model.metadata()) {
+    if (is_kept(key, options)) keys.copy(key, value);
   }
-  Parameters(const Parameters&) = delete;
-  Parameters& operator=(const Parameters&) = delete;
+  keys.u32(kVersionKey, GGML_QNT_VERSION);
+  keys.u32(kFileTypeKey, static_cast<std::uint32_t>(options.mix.file_type));
+  if (options.importance != nullptr) add_importance(options, keys);
+  return keys;
+}
 
-  llama_model_quantize_params& get() { return params_; }
+// Without trailing dimensions of one, as ggml writes them.
+std::vector<std::uint64_t> shape_of(const GgufTensor& tensor) {
+  std::size_t n = tensor.shape.size();
+  while (n > 1 && tensor.shape[n - 1] == 1) --n;
+  return {tensor.shape.begin(), tensor.shape.begin() + static_cast<std::ptrdiff_t>(n)};
+}
 
- private:
-  void set_overrides(const QuantizeOptions& options) {
-    for (const TensorOverride& entry : options.overrides)
-      overrides_.push_back({entry.pattern.c_str(), type_of(entry.type)});
-    overrides_.push_back({nullptr, GGML_TYPE_COUNT});
-    params_.tt_overrides = overrides_.data();
-  }
+// --- the pieces
 
-  void set_importance(const QuantizeOptions& options) {
-    const ImportanceMatrix& matrix = *options.importance;
-    for (const auto& [name, entry] : matrix.entries) {
-      const auto& values = means_[name] = entry.means();
-      importance_.push_back({name.c_str(), values.data(), values.size()});
-    }
-    importance_.push_back({nullptr, nullptr, 0});
-    params_.imatrix = importance_.data();
-    // The keys that llama-quantize leaves behind, in its order.
-    add_text("quantize.imatrix.file", options.importance_name);
-    if (!matrix.datasets.empty()) add_text("quantize.imatrix.dataset", matrix.datasets.front());
-    add_number("quantize.imatrix.entries_count", static_cast<std::int64_t>(matrix.entries.size()));
-    if (matrix.chunks > 0) add_number("quantize.imatrix.chunks_count", matrix.chunks);
-    keys_.emplace_back();  // all zeros: the end
-    params_.kv_overrides = keys_.data();
-  }
+// One tensor: what its pieces have in common.
+struct TensorWork {
+  const GgufTensor* source = nullptr;
+  const QuantizedTensor* planned = nullptr;
+  Bytes place = 0;                // of its bytes in the new file
+  std::vector<float> importance;  // [matrices, columns], or empty
+  std::uint64_t rows = 0;         // of one matrix
+  std::uint64_t step = 0;         // rows of one piece
+  std::uint64_t pieces_of_matrix = 0;
+  std::uint64_t first_piece = 0;  // among all of the model
+  Bytes source_row = 0;
+  Bytes made_row = 0;
 
-  llama_model_kv_override& add_key(std::string_view name, llama_model_kv_override_type tag) {
-    auto& key = keys_.emplace_back();
-    name.copy(key.key, sizeof key.key - 1);
-    key.tag = tag;
-    return key;
-  }
-  void add_text(std::string_view name, std::string_view text) {
-    auto& key = add_key(name, LLAMA_KV_OVERRIDE_TYPE_STR);
-    text.copy(key.val_str, sizeof key.val_str - 1);
-  }
-  void add_number(std::string_view name, std::int64_t number) {
-    add_key(name, LLAMA_KV_OVERRIDE_TYPE_INT).val_i64 = number;
-  }
-
-  llama_model_quantize_params params_;
-  std::vector<llama_model_tensor_override> overrides_;
-  std::map<std::string_view, std::vector<float>> means_;
-  std::vector<llama_model_imatrix_data> importance_;
-  std::vector<llama_model_kv_override> keys_;
+  std::uint64_t matrices() const { return source->shape[2] * source->shape[3]; }
+  std::uint64_t pieces() const { return pieces_of_matrix * matrices(); }
 };
 
-// --- what is checked before libllama sees it
+// Rows of one matrix.
+struct Piece {
+  const TensorWork* tensor = nullptr;
+  std::uint64_t matrix = 0;
+  std::uint64_t first_row = 0;  // of all matrices
+  std::uint64_t rows = 0;
+};
 
-bool is_embedding(const GgufTensor& tensor) {
-  return tensor.name == kEmbedding || tensor.name == kLayerEmbedding;
+std::vector<float> importance_of(const GgufTensor& tensor, const QuantizeOptions& options) {
+  if (options.importance == nullptr) return {};
+  const auto found = options.importance->entries.find(std::string(tensor.name));
+  // An embedding's may have another size, which the plan says nothing against: it is looked up,
+  // not multiplied with.
+  if (found == options.importance->entries.end() ||
+      found->second.sums.size() != tensor.shape[0] * tensor.shape[2])
+    return {};
+  return found->second.means();
 }
 
-bool is_vocabulary_wide(std::string_view name) {
-  return name == kOutput || name == kEmbedding || name == kLayerEmbedding;
+TensorWork work_on(const GgufTensor& source, const QuantizedTensor& planned, Bytes place,
+                   const QuantizeOptions& options) {
+  TensorWork work{.source = &source, .planned = &planned, .place = place, .importance = {}};
+  const auto row = static_cast<std::int64_t>(source.shape[0]);
+  work.rows = source.shape[1];
+  work.step = rows_at_once(source.shape[0]);
+  work.pieces_of_matrix = (work.rows + work.step - 1) / work.step;
+  work.source_row = ggml_row_size(static_cast<ggml_type>(planned.from.type), row);
+  work.made_row = ggml_row_size(static_cast<ggml_type>(planned.to.type), row);
+  if (planned.changes()) work.importance = importance_of(source, options);
+  return work;
 }
 
-Status check_blocks(const GgufTensor& tensor, const WeightType& type, std::string_view option) {
-  if (tensor.shape[0] % type.block == 0) return {};
-  return refuse(ErrorCode::kInvalidArgument,
-                std::format("{} {}: rows of a multiple of {} weights: {} has {}", option, type.name,
-                            type.block, tensor.name, tensor.shape[0]),
-                std::string(option));
-}
+// The plan's tensors on several threads, which take the next piece as soon as they are through with
+// one.
+class Quantization {
+ public:
+  Quantization(const GgufFile& model, const QuantizationPlan& plan, const AtomicFile& file,
+               const Progress& progress)
+      : model_(model), plan_(plan), file_(file), progress_(progress), total_(plan.before()) {}
 
-// Types that are given by name are taken as they are, and rows that do not fit end the process.
-Status check_named_types(const GgufFile& model, const QuantizeOptions& options) {
-  const bool tied = model.tensor(kOutput) == nullptr;
-  for (const GgufTensor& tensor : model.tensors()) {
-    if (options.token_embedding_type && is_embedding(tensor)) {
-      GOGRID_RETURN_IF_ERROR(
-          check_blocks(tensor, *options.token_embedding_type, "--token-embedding-type"));
+  void add(TensorWork tensor) {
+    tensor.first_piece = pieces_;
+    pieces_ += tensor.pieces();
+    tensors_.push_back(std::move(tensor));
+  }
+
+  Status run() {
+    const auto threads = std::clamp<std::uint64_t>(plan_.threads, 1, std::max(pieces_, kOne));
+    // Here, where a want of memory is an error like others.
+    std::vector<Worker> workers(threads, make_worker());
+    {
+      std::vector<std::jthread> helpers;
+      for (Worker& worker : std::span(workers).subspan(1))
+        helpers.emplace_back([this, &worker] { work(worker); });
+      work(workers.front());
     }
-    if (options.output_type && (tensor.name == kOutput || (tied && is_embedding(tensor)))) {
-      GOGRID_RETURN_IF_ERROR(check_blocks(tensor, *options.output_type, "--output-type"));
-    }
+    const MutexLock lock(mu_);
+    return failure_;
   }
-  return {};
-}
 
-// A pattern that fits nothing is a slip; libllama would not say so.
-Status check_overrides(const GgufFile& model, const QuantizeOptions& options) {
-  if (options.overrides.empty()) return {};
-  if (options.mix.name == "f16" || options.mix.name == "bf16" || options.mix.name == "f32") {
-    return refuse(ErrorCode::kInvalidArgument,
-                  std::format("types of single tensors beside a quantized type: --type {} has none "
-                              "(libllama would not look at them)",
-                              options.mix.name),
-                  "--tensor-type");
-  }
-  for (const TensorOverride& entry : options.overrides) {
-    const std::regex pattern(entry.pattern);
-    const bool fits = std::ranges::any_of(model.tensors(), [&](const GgufTensor& tensor) {
-      return std::regex_search(tensor.name.begin(), tensor.name.end(), pattern);
-    });
-    if (fits) continue;
-    return refuse(ErrorCode::kInvalidArgument,
-                  std::format("--tensor-type {}={}: a pattern found in the name of some tensor: in "
-                              "none of {}",
-                              entry.pattern, entry.type.name, model.tensors().size()),
-                  "--tensor-type");
-  }
-  return {};
-}
+ private:
+  static constexpr std::uint64_t kOne = 1;
 
-Status check_file(const GgufFile& model) {
-  if (model.unsigned_of("split.count").value_or(1) > 1) {
-    return refuse(ErrorCode::kUnsupported,
-                  std::format("a whole model: {} is one part of several, merge them first",
-                              model.path().string()));
-  }
-  if (model.alignment() != kAlignment) {
-    return refuse(ErrorCode::kUnsupported,
-                  std::format("a file with an alignment of {}: {} has {}", kAlignment,
-                              model.path().string(), model.alignment()));
-  }
-  return {};
-}
-
-// --- libllama's plan
-
-Result<QuantizedTensor> planned_tensor(const GgufFile& model, std::string_view line) {
-  const auto odd = [&] {
-    return refuse(ErrorCode::kInternal, "a line of libllama's about a tensor: " + excerpt(line));
+  struct Worker {
+    RowQuantizer quantizer;
+    std::vector<std::byte> made;
   };
-  const auto name = tensor_of_line(line);
-  const GgufTensor* tensor = name ? model.tensor(*name) : nullptr;
-  if (tensor == nullptr) return odd();
-  QuantizedTensor planned{.name = std::string(*name),
-                          .from = weight_type(tensor->type),
-                          .to = weight_type(tensor->type),
-                          .before = tensor->size,
-                          .after = tensor->size,
-                          .elements = 1};
-  for (const std::uint64_t dimension : tensor->shape) planned.elements *= dimension;
-  // "... size = 0.07 MiB -> 0.11 MiB (q8_0)": only where it changes.
-  const auto arrow = line.rfind(" -> ");
-  const auto open = line.rfind('(');
-  if (arrow == line.npos) return planned;
-  if (open == line.npos || open < arrow || !line.ends_with(')')) return odd();
-  const auto to = find_weight_type(line.substr(open + 1, line.size() - open - 2));
-  if (!to || tensor->shape[0] % to->block != 0) return odd();
-  planned.to = *to;
-  planned.after = planned.elements / tensor->shape[0] *
-                  ggml_row_size(type_of(*to), static_cast<std::int64_t>(tensor->shape[0]));
-  return planned;
-}
 
-Result<QuantizationPlan> ask_for_plan(const GgufFile& model, const QuantizeOptions& options) {
-  Parameters parameters(options);
-  parameters.get().dry_run = true;
-  QuantizationPlan plan;
-  std::optional<Error> first_error;
-  const BackendLogCapture said([&](std::string_view line) {
-    if (line.contains(kFallback)) ++plan.fallbacks;
-    if (!tensor_of_line(line)) return;
-    auto planned = planned_tensor(model, line);
-    if (planned)
-      plan.tensors.push_back(*std::move(planned));
-    else if (!first_error)
-      first_error = std::move(planned).error();
-  });
-  if (llama_model_quantize(model.path().c_str(), "", &parameters.get()) != 0) {
-    return refuse(ErrorCode::kUnsupported, std::format("{} as {}: {}", model.path().string(),
-                                                       options.mix.name, said.last_error()));
-  }
-  if (first_error) return std::unexpected(*std::move(first_error));
-  std::set<std::string_view> names;
-  for (const QuantizedTensor& tensor : plan.tensors) names.insert(tensor.name);
-  if (names.size() != model.tensors().size() || names.size() != plan.tensors.size()) {
-    return refuse(ErrorCode::kInternal, std::format("libllama's plan for {} tensors: for {}",
-                                                    model.tensors().size(), names.size()));
-  }
-  return plan;
-}
-
-Bytes padded(Bytes size) { return align_up(size, kAlignment).value_or(size); }
-
-void add_sizes(const GgufFile& model, const QuantizeOptions& options, QuantizationPlan& plan) {
-  plan.file_bytes = model.data_offset() + kHeaderSlack;
-  for (const QuantizedTensor& tensor : plan.tensors) {
-    plan.file_bytes += padded(tensor.after);
-    if (!tensor.changes()) continue;
-    // Numbers as floats, and what is made of them: libllama reserves four bytes a weight for it.
-    const Bytes floats = tensor.from.type == GGML_TYPE_F32 ? 0 : tensor.elements * sizeof(float);
-    plan.buffer_bytes = std::max(plan.buffer_bytes, floats + tensor.elements * sizeof(float));
-  }
-  plan.buffer_bytes = std::min(plan.buffer_bytes, options.max_buffer);
-}
-
-// --- what is checked of the plan
-
-Status check_requantized(const QuantizedTensor& tensor, const QuantizeOptions& options) {
-  if (options.allow_requantize || !ggml_is_quantized(type_of(tensor.from))) return {};
-  return refuse(ErrorCode::kInvalidArgument,
-                std::format("weights in f32, f16 or bf16: {} is {} already; --allow-requantize "
-                            "makes {} of it, and adds to what was lost",
-                            tensor.name, tensor.from.name, tensor.to.name),
-                "--allow-requantize");
-}
-
-Status check_importance(const GgufTensor& source, const QuantizedTensor& tensor,
-                        const QuantizeOptions& options) {
-  const ImportanceEntry* entry = nullptr;
-  if (options.importance != nullptr) {
-    const auto found = options.importance->entries.find(tensor.name);
-    if (found != options.importance->entries.end()) entry = &found->second;
-  }
-  const bool fits = entry != nullptr && entry->sums.size() == source.shape[0] * source.shape[2];
-  if (entry != nullptr && !fits && !is_embedding(source)) {
-    return refuse(ErrorCode::kInvalidArgument,
-                  std::format("an importance matrix of this model: {} has {} columns, there {}",
-                              tensor.name, source.shape[0] * source.shape[2], entry->sums.size()),
-                  "--imatrix");
-  }
-  const bool needed = needs_importance(tensor.name, tensor.to) ||
-                      (tensor.to.type == GGML_TYPE_Q2_K && options.mix.name == "q2_k_s" &&
-                       !is_vocabulary_wide(tensor.name));
-  if (fits || !needed) return {};
-  return refuse(
-      ErrorCode::kInvalidArgument,
-      std::format("an importance matrix for {} as {}: {} (gogrid imatrix makes one)", tensor.name,
-                  tensor.to.name,
-                  options.importance == nullptr ? "none, see --imatrix" : "it has nothing on it"),
-      "--imatrix");
-}
-
-Status check_plan(const GgufFile& model, const QuantizeOptions& options,
-                  const QuantizationPlan& plan) {
-  for (const QuantizedTensor& tensor : plan.tensors) {
-    if (!tensor.changes()) continue;
-    const GgufTensor& source = *model.tensor(tensor.name);
-    if (source.shape[3] != 1) {
-      return refuse(ErrorCode::kUnsupported,
-                    std::format("weights of at most three dimensions: {} has four", tensor.name));
+  Worker make_worker() const {
+    std::uint64_t weights = 0;
+    Bytes bytes = 0;
+    for (const TensorWork& tensor : tensors_) {
+      if (!tensor.planned->changes()) continue;
+      weights = std::max(weights, tensor.step * tensor.source->shape[0]);
+      bytes = std::max(bytes, tensor.step * tensor.made_row);
     }
-    GOGRID_RETURN_IF_ERROR(check_requantized(tensor, options));
-    GOGRID_RETURN_IF_ERROR(check_importance(source, tensor, options));
+    return {RowQuantizer(weights), std::vector<std::byte>(bytes)};
   }
-  return {};
-}
 
-// libllama says "iostream error" of everything that a disk may refuse: what people can do something
-// about are the numbers.
-Status not_written(const GgufFile& model, const std::filesystem::path& target,
-                   const QuantizationPlan& plan, const std::string& said) {
-  std::error_code no_file;
-  std::error_code no_space;
-  const auto size = std::filesystem::file_size(target, no_file);
-  const Bytes here = no_file ? 0 : size;
-  const auto folder = target.has_parent_path() ? target.parent_path() : std::filesystem::path(".");
-  const Bytes free = std::filesystem::space(folder, no_space).available;
-  const bool full = !no_space && here < plan.file_bytes && free < plan.file_bytes - here;
-  return refuse(full ? ErrorCode::kExhausted : ErrorCode::kIo,
-                std::format("{} of {} from {}: {} written, {} free on the disk{} ({})",
-                            format_bytes(plan.file_bytes), target.string(), model.path().string(),
-                            format_bytes(here), format_bytes(free),
-                            full ? ", which is full: make room and try again" : "", said));
+  Piece piece(std::uint64_t i) const {
+    const auto next = std::ranges::upper_bound(tensors_, i, {}, &TensorWork::first_piece);
+    const TensorWork& tensor = *std::prev(next);
+    const std::uint64_t of_tensor = i - tensor.first_piece;
+    const std::uint64_t matrix = of_tensor / tensor.pieces_of_matrix;
+    const std::uint64_t row = of_tensor % tensor.pieces_of_matrix * tensor.step;
+    return {&tensor, matrix, matrix * tensor.rows + row, std::min(tensor.step, tensor.rows - row)};
+  }
+
+  void work(Worker& worker) {
+    while (!stopped_) {
+      const std::uint64_t i = next_.fetch_add(1);
+      if (i >= pieces_) return;
+      const Piece mine = piece(i);
+      report(mine, write(mine, worker));
+    }
+  }
+
+  // The file's bytes of this piece.
+  Status write(const Piece& piece, Worker& worker) const {
+    const TensorWork& tensor = *piece.tensor;
+    const auto source =
+        model_.data(*tensor.source)
+            .subspan(piece.first_row * tensor.source_row, piece.rows * tensor.source_row);
+    const Bytes place = tensor.place + piece.first_row * tensor.made_row;
+    if (!tensor.planned->changes()) {
+      GOGRID_RETURN_IF_ERROR(check_numbers(tensor.source->type, source));
+      return write_at(file_.descriptor(), source, place, file_.path());
+    }
+    const std::uint64_t columns = tensor.source->shape[0];
+    WeightRows rows{source, tensor.source->type, columns};
+    if (!tensor.importance.empty())
+      rows.importance = std::span(tensor.importance).subspan(piece.matrix * columns, columns);
+    const auto made = std::span(worker.made).first(piece.rows * tensor.made_row);
+    GOGRID_RETURN_IF_ERROR(worker.quantizer.quantize(rows, tensor.planned->to, made));
+    return write_at(file_.descriptor(), made, place, file_.path());
+  }
+
+  void report(const Piece& piece, const Status& written) EXCLUDES(mu_) {
+    const MutexLock lock(mu_);
+    if (!failure_) return;
+    if (!written) {
+      stop(fail(written.error().code, format_text("[quantize] {}: {}", piece.tensor->source->name,
+                                                  written.error().message)));
+      return;
+    }
+    done_ += piece.rows * piece.tensor->source_row;
+    unsynced_ += piece.rows * piece.tensor->made_row;
+    if (unsynced_ >= kSyncEvery) {
+      begin_to_sync(file_.descriptor());
+      unsynced_ = 0;
+    }
+    if (progress_ && !progress_(done_, total_))
+      stop(fail(ErrorCode::kCancelled, "[quantize] " + model_.path().string() + ": cancelled"));
+  }
+
+  void stop(Status failure) REQUIRES(mu_) {
+    failure_ = std::move(failure);
+    stopped_ = true;
+  }
+
+  const GgufFile& model_;
+  const QuantizationPlan& plan_;
+  const AtomicFile& file_;
+  const Progress& progress_;
+  const Bytes total_;
+  std::vector<TensorWork> tensors_;
+  std::uint64_t pieces_ = 0;
+  std::atomic<std::uint64_t> next_{0};
+  std::atomic<bool> stopped_{false};
+  Mutex mu_;
+  Status failure_ GUARDED_BY(mu_);  // the first
+  Bytes done_ GUARDED_BY(mu_) = 0;
+  Bytes unsynced_ GUARDED_BY(mu_) = 0;
+};
+
+// --- afterwards
+
+// A full disk is what people can do something about.
+Status explained(Status failed, const QuantizationPlan& plan, const AtomicFile& file) {
+  std::error_code error;
+  const Bytes free = std::filesystem::space(file.path().parent_path(), error).available;
+  if (failed || error || failed.error().code != ErrorCode::kIo || free >= plan.file_bytes)
+    return failed;
+  return fail(
+      ErrorCode::kExhausted,
+      format_text("{}: {} free for a file of {}: make room and try again", failed.error().message,
+                  format_bytes(free), format_bytes(plan.file_bytes)));
 }
 
 Status check_written(const GgufFile& made, const QuantizationPlan& plan) {
@@ -325,76 +267,33 @@ Status check_written(const GgufFile& made, const QuantizationPlan& plan) {
     const GgufTensor* written = made.tensor(tensor.name);
     if (written != nullptr && written->type == tensor.to.type && written->size == tensor.after)
       continue;
-    return refuse(ErrorCode::kInternal,
-                  std::format("{} written as {}: {}", tensor.name, tensor.to.name,
-                              written == nullptr ? "it is not there" : written->type_name));
+    return fail(ErrorCode::kInternal,
+                format_text("[quantize] {} written as {}: {}", tensor.name, tensor.to.name,
+                            written == nullptr ? "it is not there" : written->type_name));
   }
-  if (made.tensors().size() == plan.tensors.size()) return {};
-  return refuse(ErrorCode::kInternal,
-                std::format("{} tensors written: {}", plan.tensors.size(), made.tensors().size()));
+  return {};
 }
 
 }  // namespace
 
-bool needs_importance(std::string_view tensor, const WeightType& type) {
-  if (ggml_quantize_requires_imatrix(type_of(type))) return true;
-  constexpr std::array kVerySmall{GGML_TYPE_IQ3_XXS, GGML_TYPE_IQ2_XXS, GGML_TYPE_IQ2_XS,
-                                  GGML_TYPE_IQ2_S,   GGML_TYPE_IQ1_M,   GGML_TYPE_IQ1_S};
-  return !is_vocabulary_wide(tensor) && std::ranges::contains(kVerySmall, type_of(type));
-}
-
-std::optional<std::string_view> tensor_of_line(std::string_view line) {
-  const auto count = line.find("] ");
-  const auto end = line.find(" - [");
-  if (!line.starts_with('[') || count == line.npos || end == line.npos || end < count + 2)
-    return std::nullopt;
-  return trimmed(line.substr(count + 2, end - count - 2));
-}
-
-Bytes QuantizationPlan::before() const {
-  Bytes sum = 0;
-  for (const QuantizedTensor& tensor : tensors) sum += tensor.before;
-  return sum;
-}
-
-Bytes QuantizationPlan::after() const {
-  Bytes sum = 0;
-  for (const QuantizedTensor& tensor : tensors) sum += tensor.after;
-  return sum;
-}
-
-double QuantizationPlan::bits_per_weight() const {
-  std::uint64_t weights = 0;
-  for (const QuantizedTensor& tensor : tensors) weights += tensor.elements;
-  return weights == 0 ? 0 : 8.0 * static_cast<double>(after()) / static_cast<double>(weights);
-}
-
-Result<QuantizationPlan> plan_quantization(const GgufFile& model, const QuantizeOptions& options) {
-  initialize_backends();
-  GOGRID_RETURN_IF_ERROR(check_file(model));
-  GOGRID_RETURN_IF_ERROR(check_overrides(model, options));
-  GOGRID_RETURN_IF_ERROR(check_named_types(model, options));
-  GOGRID_ASSIGN_OR_RETURN(QuantizationPlan plan, ask_for_plan(model, options));
-  GOGRID_RETURN_IF_ERROR(check_plan(model, options, plan));
-  add_sizes(model, options, plan);
-  return plan;
-}
-
-Status quantize_model(const GgufFile& model, const std::filesystem::path& target,
-                      const QuantizeOptions& options, const QuantizationPlan& plan,
-                      const TensorProgress& progress) {
-  Parameters parameters(options);
-  {
-    std::size_t done = 0;
-    const BackendLogCapture said([&](std::string_view line) {
-      if (tensor_of_line(line) && progress) progress(++done);
-    });
-    if (llama_model_quantize(model.path().c_str(), target.c_str(), &parameters.get()) != 0) {
-      return not_written(model, target, plan, said.last_error());
-    }
+Result<AtomicFile> quantize_model(const GgufFile& model, AtomicFile file,
+                                  const QuantizeOptions& options, const QuantizationPlan& plan,
+                                  const Progress& progress) {
+  std::vector<GgufTensorSpec> specs;
+  for (const QuantizedTensor& tensor : plan.tensors)
+    specs.push_back({tensor.name, shape_of(*model.tensor(tensor.name)), tensor.to.type});
+  GOGRID_ASSIGN_OR_RETURN(const GgufLayout layout, lay_out(keys_of(model, options), specs));
+  GOGRID_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(layout.header))));
+  GOGRID_RETURN_IF_ERROR(file.set_size(layout.file_size));
+  Quantization quantization(model, plan, file, progress);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const QuantizedTensor& planned = plan.tensors[i];
+    quantization.add(work_on(*model.tensor(planned.name), planned, layout.offsets[i], options));
   }
-  GOGRID_ASSIGN_OR_RETURN(const GgufFile made, GgufFile::open(target));
-  return check_written(made, plan);
+  GOGRID_RETURN_IF_ERROR(explained(quantization.run(), plan, file));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile made, GgufFile::open(file.path()));
+  GOGRID_RETURN_IF_ERROR(check_written(made, plan));
+  return file;
 }
 
 }  // namespace gogrid

@@ -1,10 +1,8 @@
 #include "model/rounding.h"
 
 #include <ggml.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <vector>
 
@@ -96,17 +94,6 @@ class Rounder {
   std::vector<std::byte> packed_;
 };
 
-Status write_at(int fd, std::span<const std::byte> bytes, Bytes offset) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return file_error("write to", "the trial model", errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-    offset += static_cast<Bytes>(put);
-  }
-  return {};
-}
-
 // Block by block, none of which spans two matrices. `change` may be empty.
 Status write_through(const Rows& rows, Rounder* rounding, std::uint32_t stored, int fd,
                      Bytes offset) {
@@ -124,7 +111,7 @@ Status write_through(const Rows& rows, Rounder* rounding, std::uint32_t stored, 
       weights.swap(rounded);
     }
     const auto packed = storing.encode(row, weights);
-    GOGRID_RETURN_IF_ERROR(write_at(fd, packed, offset));
+    GOGRID_RETURN_IF_ERROR(write_at(fd, packed, offset, "the trial model"));
     offset += packed.size();
     row += step;
   }

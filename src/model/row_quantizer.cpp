@@ -4,85 +4,108 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 #include <thread>
 
 namespace gogrid {
 namespace {
 
-// A thread's share is worth starting it.
-constexpr std::uint64_t kLeastWeights = 64 * 1024;
+constexpr std::uint64_t kWeightsAtOnce = 64 * 1024;
 
-class RowQuantizer {
+ggml_type known(std::uint32_t type) { return static_cast<ggml_type>(type); }
+
+std::unexpected<Error> no_numbers() {
+  return fail(ErrorCode::kCorrupt, "[row_quantizer] weights that are numbers: NaN or infinite");
+}
+
+// Rows of one tensor, shared out among threads.
+class SharedRows {
  public:
-  RowQuantizer(const WeightRows& rows, const WeightType& type)
+  SharedRows(const WeightRows& rows, const WeightType& type)
       : rows_(rows),
-        from_(static_cast<ggml_type>(rows.type)),
-        to_(static_cast<ggml_type>(type.type)),
-        row_length_(static_cast<std::int64_t>(rows.row_length)),
-        source_row_(ggml_row_size(from_, row_length_)),
-        target_row_(ggml_row_size(to_, row_length_)),
+        type_(type),
+        source_row_(ggml_row_size(known(rows.type), static_cast<std::int64_t>(rows.row_length))),
+        made_row_(ggml_row_size(known(type.type), static_cast<std::int64_t>(rows.row_length))),
         count_(rows.bytes.size() / source_row_),
-        floats_(count_ * rows.row_length),
-        made_(count_ * target_row_) {}
+        step_(rows_at_once(rows.row_length)),
+        made_(count_ * made_row_) {}
 
   void run(unsigned threads) {
-    ggml_quantize_init(to_);  // its tables, before threads that would race for them
-    const std::size_t most = std::max<std::size_t>(1, count_ * rows_.row_length / kLeastWeights);
-    const std::size_t parts = std::clamp<std::size_t>(threads, 1, std::min(count_, most));
+    const std::size_t most = std::max<std::size_t>(1, (count_ + step_ - 1) / step_);
+    std::vector<RowQuantizer> quantizers(std::clamp<std::size_t>(threads, 1, most),
+                                         RowQuantizer(step_ * rows_.row_length));
     std::vector<std::jthread> helpers;
-    for (std::size_t part = 1; part < parts; ++part) {
-      helpers.emplace_back([this, part, parts] { quantize(part, parts); });
-    }
-    quantize(0, parts);
+    for (RowQuantizer& quantizer : std::span(quantizers).subspan(1))
+      helpers.emplace_back([&] { work(quantizer); });
+    work(quantizers.front());
   }
-  bool all_finite() const { return all_finite_; }
+  bool all_numbers() const { return all_numbers_; }
   std::vector<std::byte> take() { return std::move(made_); }
 
  private:
-  void quantize(std::size_t part, std::size_t parts) {
-    const std::size_t first = count_ * part / parts;
-    const std::size_t last = count_ * (part + 1) / parts;
-    if (first == last) return;
-    const std::size_t weights = (last - first) * rows_.row_length;
-    const std::span floats(floats_.data() + first * rows_.row_length, weights);
-    const std::byte* const source = rows_.bytes.data() + first * source_row_;
-    if (from_ == GGML_TYPE_F32) {
-      std::memcpy(floats.data(), source, weights * sizeof(float));
-    } else {
-      ggml_get_type_traits(from_)->to_float(source, floats.data(),
-                                            static_cast<std::int64_t>(weights));
+  void work(RowQuantizer& quantizer) {
+    while (all_numbers_) {
+      const std::size_t first = next_.fetch_add(step_);
+      if (first >= count_) return;
+      const std::size_t rows = std::min<std::size_t>(step_, count_ - first);
+      WeightRows some = rows_;
+      some.bytes = rows_.bytes.subspan(first * source_row_, rows * source_row_);
+      const auto made = std::span(made_).subspan(first * made_row_, rows * made_row_);
+      if (!quantizer.quantize(some, type_, made)) all_numbers_ = false;
     }
-    // ggml's search for the nearest grid point may end the process on a NaN.
-    if (!std::ranges::all_of(floats, [](float weight) { return std::isfinite(weight); })) {
-      all_finite_ = false;
-      return;
-    }
-    ggml_quantize_chunk(to_, floats.data(), made_.data() + first * target_row_, 0,
-                        static_cast<std::int64_t>(last - first), row_length_, nullptr);
   }
 
   const WeightRows& rows_;
-  const ggml_type from_;
-  const ggml_type to_;
-  const std::int64_t row_length_;
+  const WeightType& type_;
   const std::size_t source_row_;
-  const std::size_t target_row_;
+  const std::size_t made_row_;
   const std::size_t count_;
-  std::vector<float> floats_;  // threads have rows of their own
-  std::vector<std::byte> made_;
-  std::atomic<bool> all_finite_{true};
+  const std::size_t step_;
+  std::vector<std::byte> made_;  // threads have rows of their own
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> all_numbers_{true};
 };
 
 }  // namespace
 
+std::uint64_t rows_at_once(std::uint64_t row_length) {
+  return std::max<std::uint64_t>(1, kWeightsAtOnce / row_length);
+}
+
+Bytes quantizing_memory(std::uint64_t row_length) {
+  // No type takes more than a float does.
+  return rows_at_once(row_length) * row_length * 2 * sizeof(float);
+}
+
+Status check_numbers(std::uint32_t type, std::span<const std::byte> bytes) {
+  if (ggml_validate_row_data(known(type), bytes.data(), bytes.size())) return {};
+  return no_numbers();
+}
+
+Status RowQuantizer::quantize(const WeightRows& rows, const WeightType& type,
+                              std::span<std::byte> made) {
+  // First: ggml's search for the nearest grid point may end the process on a NaN.
+  GOGRID_RETURN_IF_ERROR(check_numbers(rows.type, rows.bytes));
+  const auto columns = static_cast<std::int64_t>(rows.row_length);
+  const auto count =
+      static_cast<std::int64_t>(rows.bytes.size() / ggml_row_size(known(rows.type), columns));
+  if (known(rows.type) == GGML_TYPE_F32) {
+    std::memcpy(floats_.data(), rows.bytes.data(), rows.bytes.size());
+  } else {
+    ggml_get_type_traits(known(rows.type))
+        ->to_float(rows.bytes.data(), floats_.data(), count * columns);
+  }
+  ggml_quantize_chunk(known(type.type), floats_.data(), made.data(), 0, count, columns,
+                      rows.importance.empty() ? nullptr : rows.importance.data());
+  return check_numbers(type.type, made);
+}
+
 Result<std::vector<std::byte>> quantize_rows(const WeightRows& rows, const WeightType& type,
                                              unsigned threads) {
-  RowQuantizer quantizer(rows, type);
-  quantizer.run(threads);
-  if (quantizer.all_finite()) return quantizer.take();
-  return fail(ErrorCode::kCorrupt, "[row_quantizer] weights that are numbers: NaN or infinite");
+  SharedRows shared(rows, type);
+  shared.run(threads);
+  if (shared.all_numbers()) return shared.take();
+  return no_numbers();
 }
 
 }  // namespace gogrid

@@ -7,13 +7,13 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
-#include <format>
 #include <map>
 #include <mutex>
 #include <regex>
 #include <set>
 #include <thread>
 
+#include "base/format.h"
 #include "model/layer_name.h"
 #include "model/tensor_types.h"
 
@@ -233,7 +233,7 @@ Status measure_errors(const GgufFile& model, CandidateModel& candidates, unsigne
     for (const TypeCandidate& candidate : tensor.types) {
       if (std::isfinite(candidate.error)) continue;
       return fail(ErrorCode::kCorrupt,
-                  std::format("[quantize] weights that are numbers: {} has others (NaN, infinite)",
+                  format_text("[quantize] weights that are numbers: {} has others (NaN, infinite)",
                               tensor.tensor->name));
     }
   }

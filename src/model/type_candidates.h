@@ -10,7 +10,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "model/gguf_file.h"
-#include "model/quantizer.h"
+#include "model/quantization_plan.h"
 #include "model/rounding.h"
 #include "model/type_choice.h"
 

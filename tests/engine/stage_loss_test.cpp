@@ -9,9 +9,9 @@
 #include "device/device_registry.h"
 #include "engine/loss_measurement.h"
 #include "model/memory_estimator.h"
-#include "model/quantizer.h"
 #include "model/stage_types.h"
 #include "stage/llama_stage.h"
+#include "support/quantized.h"
 #include "support/stage_harness.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
@@ -88,7 +88,7 @@ class StageLossTest : public ::testing::Test {
     options.token_embedding_type = *find_weight_type("f32");
     const auto plan = plan_quantization(*file_, options);
     if (!plan) throw std::runtime_error(plan.error().message);
-    const Status made = quantize_model(*file_, folder_ / "other.gguf", options, *plan, {});
+    const Status made = testing::write_quantized(*file_, folder_ / "other.gguf", options, *plan);
     if (!made) throw std::runtime_error(made.error().message);
     Device device = testing::cpu_device();
     device.id = "a";

@@ -10,7 +10,7 @@
 #include "base/file_descriptor.h"
 #include "base/files.h"
 #include "device/device_registry.h"
-#include "model/quantizer.h"
+#include "support/quantized.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
@@ -50,7 +50,7 @@ class Rounding : public ::testing::Test {
     QuantizeOptions options{.mix = find_mix(mix).value()};
     options.pure = true;
     const auto plan = plan_quantization(file, options).value();
-    EXPECT_TRUE(quantize_model(file, folder_ / "made.gguf", options, plan, {}));
+    EXPECT_TRUE(testing::write_quantized(file, folder_ / "made.gguf", options, plan));
     return GgufFile::open(folder_ / "made.gguf").value();
   }
 

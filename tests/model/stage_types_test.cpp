@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "model/gguf_slicer.h"
-#include "model/quantizer.h"
+#include "support/quantized.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
@@ -155,7 +155,7 @@ TEST_F(StageTypes, AreWhatLibllamaMakesOfThem) {
     options.pure = true;
     const auto plan = plan_quantization(file, options);
     ASSERT_TRUE(plan) << plan.error().message;
-    ASSERT_TRUE(quantize_model(file, folder_ / "whole.gguf", options, *plan, {}));
+    ASSERT_TRUE(testing::write_quantized(file, folder_ / "whole.gguf", options, *plan));
     const GgufFile whole = open("whole.gguf");
     const GgufFile part = slice(file, {1, 3}, *find_stage_type(name));
     int compared = 0;

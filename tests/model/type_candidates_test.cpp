@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/files.h"
+#include "support/quantized.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
@@ -115,7 +116,7 @@ TEST_F(TypeCandidates, KnowTheSizeOfTheFile) {
   options.overrides = overrides_for(smallest);
   const auto plan = plan_quantization(file, options);
   ASSERT_TRUE(plan) << plan.error().message;
-  ASSERT_TRUE(quantize_model(file, folder_ / "made.gguf", options, *plan, {}));
+  ASSERT_TRUE(testing::write_quantized(file, folder_ / "made.gguf", options, *plan));
   const Bytes size = std::filesystem::file_size(folder_ / "made.gguf");
   EXPECT_LE(size, made.smallest_file());
   EXPECT_GT(size + 8 * kKiB, made.smallest_file());
