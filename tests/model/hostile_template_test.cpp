@@ -83,7 +83,8 @@ constexpr std::ptrdiff_t kEvery = 1;
 
 void expect_bounded(const Cost& cost) {
   EXPECT_NE(cost.end, Cost::kCrashed);
-  EXPECT_LT(cost.seconds, 1.0 * testing::kSlowness);
+  // About a second on a machine of 2.4 GHz; half as fast, two.
+  EXPECT_LT(cost.seconds, 2.0 * testing::kSlowness);
   EXPECT_LT(cost.memory, 256 * kMiB * testing::kSlowness);
 }
 
