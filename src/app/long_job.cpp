@@ -13,6 +13,7 @@
 namespace gogrid {
 namespace {
 
+// A shorter rest would be longer than it is meant to be.
 constexpr std::chrono::milliseconds kShortestWork{20};
 
 // Returns at `until`, or once `stop` is requested.
@@ -48,7 +49,6 @@ LongJob::LongJob(std::unique_ptr<PolicyStore> policies, QuietHours quiet_hours, 
 }
 
 bool LongJob::rest(const std::stop_token& stop) {
-  if (clock_.now() - begun_ < kShortestWork && governor_.runs()) return !stop.stop_requested();
   sleep_until(rests_until(begun_, clock_.now(), policies_->current()->max_compute), stop);
   return start(stop);
 }
@@ -63,9 +63,13 @@ bool LongJob::start(const std::stop_token& stop) {
 }
 
 Progress resting(LongJob& job, ProgressLine& line, const std::stop_token& stop) {
-  return [&job, show = line.bytes(), stop](Bytes done, Bytes total) {
+  return [&job, show = line.bytes(), stop, rested = job.clock().now()](Bytes done,
+                                                                       Bytes total) mutable {
     show(done, total);
-    return job.rest(stop);
+    if (job.clock().now() - rested < kShortestWork && job.runs()) return !stop.stop_requested();
+    const bool goes_on = job.rest(stop);
+    rested = job.clock().now();
+    return goes_on;
   };
 }
 

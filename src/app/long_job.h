@@ -32,8 +32,7 @@ class LongJob {
   LongJob& operator=(const LongJob&) = delete;
 
   // Between two pieces: returns once the next may begin, or false once `stop` is requested. Says on
-  // standard error why it waits, once for each pause. Pieces of less than 20 ms are put together: a
-  // shorter rest would be longer than it was meant to be.
+  // standard error why it waits, once for each pause.
   bool rest(const std::stop_token& stop = {});
   // The same before the first piece: waits for a pause only, and counts work from here on.
   bool start(const std::stop_token& stop = {});
@@ -58,8 +57,8 @@ class LongJob {
   TimePoint begun_;  // of the piece that is being done
 };
 
-// For functions that report bytes: shows them, rests between two reports, and ends them once `stop`
-// is requested. Must not outlive either.
+// For functions that report bytes: shows them, rests between two reports (of those that come within
+// 20 ms, after the last), and ends them once `stop` is requested. Must not outlive either.
 Progress resting(LongJob& job, ProgressLine& line, const std::stop_token& stop = {});
 
 }  // namespace gogrid
