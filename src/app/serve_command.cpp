@@ -92,10 +92,11 @@ void warn_of_unknown_devices(const ResourcePolicy& policy, const std::vector<Dev
 
 // Everything that serves, in order of start; destroyed in reverse.
 struct Server {
-  Server(const Workspace& workspace_in, DeviceRegistry registry_in,
+  Server(const Workspace& workspace_in, ModelLibrary library_in, DeviceRegistry registry_in,
          const PlacementOptions& placement_in, std::unique_ptr<PolicyStore> policies_in,
          QuietHours quiet_hours, const KeepingOptions& keeping)
       : workspace(workspace_in),
+        library(std::move(library_in)),
         placement(placement_in),
         policies(std::move(policies_in)),
         devices(std::move(registry_in)),
@@ -137,6 +138,7 @@ struct Server {
 
   SteadyClock clock;
   const Workspace workspace;
+  const ModelLibrary library;
   const PlacementOptions placement;
   const std::unique_ptr<ProcessPriority> priority = make_priority();
   const std::unique_ptr<PolicyStore> policies;
@@ -166,7 +168,6 @@ struct Server {
       const ModelSource& source = served->second;
       return CheckedModel{served->first, source.path, source.digest, source.adapter};
     }
-    GOGRID_ASSIGN_OR_RETURN(const ModelLibrary library, workspace.library());
     GOGRID_ASSIGN_OR_RETURN(const ModelEntry entry, library.find(name));
     return CheckedModel{entry.name, entry.path, entry.digest};
   }
@@ -413,6 +414,7 @@ Status run_server(Server& server, const ListenAddress& address, StopSignals& sig
        .gate = &server.gate,
        .resources = &server.resources,
        .compatibility = &server.compatibility,
+       .library = &server.library,
        .metrics = &server.metrics},
       [&](std::uint16_t port) {
         signals.on_first([&server] { drain(server); });
@@ -435,8 +437,9 @@ Status serve_command(const ServeCommand& command, const CommonOptions& common) {
   const SteadyClock clock;
   GOGRID_ASSIGN_OR_RETURN(DeviceRegistry registry, DeviceRegistry::detect(config.devices, clock));
   GOGRID_ASSIGN_OR_RETURN(auto policies, open_policies(config, workspace));
-  Server server(workspace, std::move(registry), placement_of(command, config), std::move(policies),
-                config.quiet_hours, config.keeping);
+  GOGRID_ASSIGN_OR_RETURN(ModelLibrary library, workspace.library());
+  Server server(workspace, std::move(library), std::move(registry), placement_of(command, config),
+                std::move(policies), config.quiet_hours, config.keeping);
   GOGRID_RETURN_IF_ERROR(server.watch.start());
   GOGRID_RETURN_IF_ERROR(add_models(server, config));
   return run_server(server, address, signals);

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "model/model_library.h"
 #include "obs/metrics.h"
 #include "resource/policy_store.h"
 #include "resource/rate_gate.h"
@@ -47,6 +48,7 @@ struct HttpServices {
   RateGate* gate = nullptr;  // of min_request_interval_ms
   const ResourceService* resources = nullptr;
   const CompatibilityService* compatibility = nullptr;
+  const ModelLibrary* library = nullptr;  // whose models others may fetch
   Metrics* metrics = nullptr;
 };
 

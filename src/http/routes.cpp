@@ -11,6 +11,7 @@
 #include "base/nearest.h"
 #include "http/admin_request.h"
 #include "http/compatibility_json.h"
+#include "http/library_answers.h"
 #include "http/resources_json.h"
 #include "http/status_json.h"
 #include "obs/log.h"
@@ -21,9 +22,11 @@ namespace {
 
 constexpr const char* kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::string_view kModelPrefix = "/v1/models/";
-constexpr std::string_view kCheckPrefix = "/admin/v1/models/";
-constexpr std::string_view kCheckEnd = "/compatibility";
+constexpr std::string_view kLibraryPrefix = "/admin/v1/models/";
+// Paths with a name in them, by what comes behind it.
+constexpr std::string_view kLibraryPath = "/admin/v1/models/{name}";
 constexpr std::string_view kCheckPath = "/admin/v1/models/{name}/compatibility";
+constexpr std::string_view kFilePath = "/admin/v1/models/{name}/file";
 constexpr std::size_t kAsideQueue = 64;
 
 std::string metrics_text(const HttpServices& services) {
@@ -67,13 +70,26 @@ std::string model_name_in(std::string_view path) {
   return name;
 }
 
-// The name in a path of kCheckPath's form.
-std::optional<std::string> checked_model(std::string_view path) {
-  if (!path.starts_with(kCheckPrefix) || !path.ends_with(kCheckEnd)) return std::nullopt;
-  if (path.size() <= kCheckPrefix.size() + kCheckEnd.size()) return std::nullopt;
-  path.remove_prefix(kCheckPrefix.size());
-  path.remove_suffix(kCheckEnd.size());
-  return model_name_in(path);
+struct NamedPath {
+  std::string_view route;  // one of the three
+  std::string model;
+};
+
+// A path of a model of the library; empty for others, and without a name.
+std::optional<NamedPath> named_path(std::string_view path) {
+  if (!path.starts_with(kLibraryPrefix)) return std::nullopt;
+  path.remove_prefix(kLibraryPrefix.size());
+  NamedPath named{kLibraryPath, {}};
+  for (const std::string_view route : {kCheckPath, kFilePath}) {
+    const std::string_view end = route.substr(kLibraryPath.size());
+    if (!path.ends_with(end)) continue;
+    path.remove_suffix(end.size());
+    named.route = route;
+    break;
+  }
+  if (path.empty()) return std::nullopt;
+  named.model = model_name_in(path);
+  return named;
 }
 
 Result<CheckOptions> check_question(const drogon::HttpRequestPtr& request) {
@@ -91,7 +107,7 @@ Result<PauseQuestion> pause_question(const drogon::HttpRequestPtr& request) {
 }  // namespace
 
 struct Routes::Route {
-  std::string_view path;  // the last one's is a prefix; kCheckPath has a name in it
+  std::string_view path;  // the last one's is a prefix; "{name}" is any
   drogon::HttpMethod method;
   void (Routes::*serve)(const std::shared_ptr<Exchange>&);
 };
@@ -136,7 +152,7 @@ void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback&
 }
 
 void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
-  static constexpr std::array<Route, 15> kTable{
+  static constexpr std::array<Route, 17> kTable{
       {{"/v1/chat/completions", drogon::Post, &Routes::chat},
        {"/v1/completions", drogon::Post, &Routes::text},
        {"/v1/models", drogon::Get, &Routes::models},
@@ -150,12 +166,15 @@ void Routes::dispatch(const drogon::HttpRequestPtr& request, const AnswerCallbac
        {"/admin/v1/policy", drogon::Get, &Routes::policy},
        {"/admin/v1/policy", drogon::Patch, &Routes::change_policy},
        {"/admin/v1/policy", drogon::Delete, &Routes::reset_policy},
+       {kLibraryPath, drogon::Get, &Routes::library_model},
        {kCheckPath, drogon::Get, &Routes::compatibility},
+       {kFilePath, drogon::Get, &Routes::library_bytes},
        {kModelPrefix, drogon::Get, &Routes::model}}};
   const std::string& path = request->path();
   auto found = std::ranges::find(kTable, path, &Route::path);
   if (found == kTable.end() && path.starts_with(kModelPrefix)) found = kTable.end() - 1;
-  if (checked_model(path)) found = std::ranges::find(kTable, kCheckPath, &Route::path);
+  if (const auto named = named_path(path))
+    found = std::ranges::find(kTable, named->route, &Route::path);
   if (found == kTable.end()) {
     std::vector<std::string> paths;
     for (const Route& route : kTable) paths.emplace_back(route.path);
@@ -271,10 +290,31 @@ void Routes::compatibility(const std::shared_ptr<Exchange>& exchange) {
   aside(exchange, [this, exchange] {
     const auto options = check_question(exchange->request());
     if (!options) return exchange->refuse(options.error());
-    const std::string name = *checked_model(exchange->request()->path());
-    const auto report = services_.compatibility->check(name, *options);
+    const NamedPath named = *named_path(exchange->request()->path());
+    const auto report = services_.compatibility->check(named.model, *options);
     if (!report) return exchange->refuse(report.error());
     exchange->reply(compatibility_json(*report));
+  });
+}
+
+void Routes::library_model(const std::shared_ptr<Exchange>& exchange) {
+  aside(exchange, [this, exchange] {
+    const auto entry = services_.library->find(named_path(exchange->request()->path())->model);
+    if (!entry) return exchange->refuse(entry.error());
+    exchange->reply(library_entry_json(*entry));
+  });
+}
+
+void Routes::library_bytes(const std::shared_ptr<Exchange>& exchange) {
+  aside(exchange, [this, exchange] {
+    // Gigabytes from the disk are felt at the desk as well.
+    if (const GovernorState state = services_.governor->state(); state.paused)
+      return exchange->refuse({ErrorCode::kUnavailable, "paused (" + state.why + ")", {}, {}});
+    const auto entry = services_.library->find(named_path(exchange->request()->path())->model);
+    if (!entry) return exchange->refuse(entry.error());
+    const auto response = library_file(*entry, *exchange->request(), exchange->request_id());
+    exchange->count(static_cast<int>(response->statusCode()));
+    exchange->answer()(response);
   });
 }
 

@@ -57,6 +57,8 @@ class Routes {
   void change(const std::shared_ptr<Exchange>& exchange, const PolicyChange& change);
   void resources(const std::shared_ptr<Exchange>& exchange);
   void compatibility(const std::shared_ptr<Exchange>& exchange);
+  void library_model(const std::shared_ptr<Exchange>& exchange);
+  void library_bytes(const std::shared_ptr<Exchange>& exchange);
   void aside(const std::shared_ptr<Exchange>& exchange, std::function<void()> work);
 
   const HttpServices services_;

@@ -62,7 +62,9 @@ class TestServer {
   FakeCompletions completions;
   Metrics metrics;
   RateGate gate{100};
+  Governor& governor() { return governor_; }
   const TemporaryFolder state;  // of the policy
+  ModelLibrary library = *ModelLibrary::open(state.path() / "models");
   const std::unique_ptr<PolicyStore> policies = *PolicyStore::open(
       ResourcePolicy::of(ResourceMode::kAggressive), state.path() / "policy.json");
 
@@ -89,6 +91,7 @@ class TestServer {
                                   .gate = &gate,
                                   .resources = &resources_,
                                   .compatibility = &compatibility_,
+                                  .library = &library,
                                   .metrics = &metrics};
       const auto status = HttpServer::run(small_options(), services,
                                           [&](std::uint16_t port) { listening.set_value(port); });
