@@ -26,16 +26,16 @@ struct ShownModel {
   ModelSource source;
   std::optional<ModelEntry> entry;  // of the library
   GgufFile file;
-  std::optional<AtomicFile> header = {};  // of one that is not here
+  std::optional<RemoteModel> remote = {};  // one that is not here: its header
 };
 
 Result<ShownModel> open_remote(const Workspace& workspace, const ModelsCommand& command,
                                const std::string& name) {
   GOGRID_ASSIGN_OR_RETURN(RemoteModel remote, look_at_remote(workspace, command.pull, name));
   GOGRID_ASSIGN_OR_RETURN(GgufFile file, GgufFile::open(remote.source.path));
-  remote.source.path = name;
-  return ShownModel{std::move(remote.source), std::nullopt, std::move(file),
-                    std::move(remote.header)};
+  ModelSource source = remote.source;
+  source.path = name;
+  return ShownModel{std::move(source), std::nullopt, std::move(file), std::move(remote)};
 }
 
 Result<ShownModel> open_model(const Workspace& workspace, const ModelsCommand& command,

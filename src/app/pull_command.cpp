@@ -23,6 +23,13 @@ void tell(std::string_view text) {
 // The digest that the person gave and the one that the hub names must be one.
 Status expect_digest(RemoteFile& remote, const std::string& wanted) {
   if (wanted.empty()) return {};
+  if (!remote.parts.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                "--sha256: expected a model in one file: " + remote.source + " is in " +
+                    std::to_string(remote.parts.size()) +
+                    ", each of which is checked by the digest that the hub names",
+                "--sha256");
+  }
   if (!remote.sha256.empty() && remote.sha256 != wanted) {
     return fail(ErrorCode::kCorrupt, "[pull] " + remote.source + ": expected SHA-256 " + wanted +
                                          ": there it is " + remote.sha256);

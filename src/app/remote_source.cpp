@@ -69,7 +69,8 @@ Result<RemoteSource> resolve_remote(const PullChoices& pull, const PullHooks& ho
 }
 
 bool names_remote(std::string_view model) {
-  constexpr std::array<std::string_view, 4> kBeginnings{"hf:", "ollama:", "https://", "http://"};
+  constexpr std::array<std::string_view, 5> kBeginnings{"hf:", "ollama:", "gogrid:", "https://",
+                                                        "http://"};
   std::error_code error;
   return std::ranges::any_of(kBeginnings, [&](auto begin) { return model.starts_with(begin); }) &&
          !std::filesystem::is_regular_file(model, error);
@@ -85,11 +86,23 @@ Result<RemoteModel> look_at_remote(const Workspace& workspace, PullChoices pull,
                         .progress = {},
                         .note = [](std::string_view line) { complain(line); }};
   GOGRID_ASSIGN_OR_RETURN(const RemoteSource remote, resolve_remote(pull, hooks, clock));
-  GOGRID_ASSIGN_OR_RETURN(AtomicFile header,
-                          fetch_header(*remote.client, remote.file, workspace.scratch(),
-                                       remote.credential, remote.rules, hooks, clock));
-  ModelSource source{name_from_file(remote.file.name), header.path(), remote.file.sha256, {}};
-  return RemoteModel{std::move(source), std::move(header)};
+  RemoteModel looked{{name_from_file(remote.file.name), {}, remote.file.sha256, {}}, {}, {}};
+  std::vector<RemoteFile> files = remote.file.parts;
+  if (files.empty()) files.push_back(remote.file);
+  std::vector<std::filesystem::path> paths;
+  for (const RemoteFile& file : files) {
+    GOGRID_ASSIGN_OR_RETURN(AtomicFile header,
+                            fetch_header(*remote.client, file, workspace.scratch(),
+                                         remote.credential, remote.rules, hooks, clock));
+    paths.push_back(header.path());
+    looked.headers.push_back(std::move(header));
+  }
+  looked.source.path = paths.front();
+  if (paths.size() == 1) return looked;
+  GOGRID_ASSIGN_OR_RETURN(
+      looked.links, PartLinks::make(looked.headers.front().path().string() + ".parts", paths));
+  looked.source.path = looked.links->first();
+  return looked;
 }
 
 }  // namespace gogrid

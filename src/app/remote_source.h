@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "app/workspace.h"
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "base/result.h"
 #include "cli/options.h"
 #include "model/http_client.h"
+#include "model/part_links.h"
 #include "model/pull_resolve.h"
 #include "model/pull_rules.h"
 
@@ -34,7 +36,8 @@ bool names_remote(std::string_view model);
 // The header of a remote model, as if the file were here; it is while this lives.
 struct RemoteModel {
   ModelSource source;
-  AtomicFile header;
+  std::vector<AtomicFile> headers;  // of its files
+  std::optional<PartLinks> links;   // where these are several
 };
 Result<RemoteModel> look_at_remote(const Workspace& workspace, PullChoices pull,
                                    std::string_view model);

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kModelHelp = "A model of the library, or a GGUF file";
 constexpr const char* kHeaderHelp =
     "A model of the library, a GGUF file, or what `models pull` takes (hf:..., ollama:..., "
-    "https://...)";
+    "gogrid:..., https://...)";
 constexpr const char* kRunnableHelp =
     "A model of the library, or a GGUF file; BASE+ADAPTER: with a LoRA adapter over it";
 
@@ -243,8 +243,8 @@ void add_pull_options(CLI::App& app, Parsed& parsed) {
   PullChoices& pull = parsed.models.pull;
   app.footer(help_text::kPull);
   app.add_option("SOURCE", pull.source,
-                 "hf:owner/repo[:file or quantization][@revision], ollama:name[:tag] or an "
-                 "https:// address")
+                 "hf:owner/repo[:file or quantization][@revision], ollama:name[:tag], "
+                 "gogrid:ADDRESS/NAME or an https:// address")
       ->required();
   app.add_option("--name", parsed.models.name, "Its name (default: from the file's name)")
       ->type_name("NAME");

@@ -124,16 +124,19 @@ EXAMPLES
   gogrid models check hf:owner/repo:Q4_K_M --mode conservative)";
 inline constexpr const char* kPull = R"(
 BEHAVIOUR
-  Only the one GGUF file is fetched, and nothing of it is run. It is compared with the SHA-256 that
-  the hub or registry names (of a plain address: --sha256), checked as by import, and appears whole
-  or not at all. Ctrl-C, a crash or a lost connection costs nothing: the same command goes on where
-  it was. A second pull of the same file waits for the first and shares what it brought. As a guest
-  it pauses when serving would (for the load of others, on battery, in quiet hours), and says so.
+  Only the model's GGUF file is fetched (or files, of which one is made), and nothing of it is run.
+  It is compared with the SHA-256 that the hub or registry names (of a plain address: --sha256),
+  checked as by import, and appears whole or not at all. Ctrl-C, a crash or a lost connection costs
+  nothing: the same command goes on where it was. A second pull of the same file waits for the first
+  and shares what it brought. As a guest it pauses when serving would (for the load of others, on
+  battery, in quiet hours), and says so. Of another GoGrid (gogrid:) the server is asked; it listens
+  on its own machine alone, so the way there is a tunnel: ssh -L 8081:127.0.0.1:8080 THAT-MACHINE.
 
 EXAMPLES
   gogrid models pull hf:owner/repo:Q4_K_M --name my-model
   gogrid models pull hf:owner/private@v1.0 --token-file ~/.hub-token --limit-rate 5MiB
   gogrid models pull ollama:llama3.2:3b
+  gogrid models pull gogrid:http://127.0.0.1:8081/my-model
   gogrid models pull https://example.org/model.gguf --sha256 HEX)";
 inline constexpr const char* kLoss = R"(
 BEHAVIOUR

@@ -91,28 +91,44 @@ Result<HubFile> checked(const HubFile& file, std::string_view repository) {
         ErrorCode::kUnsupported,
         format_text("[pull] expected a GGUF file: {} of {} is none", file.path, repository));
   }
-  if (const std::uint32_t parts = parts_of(file.path); parts > 1) {
-    return fail(ErrorCode::kUnsupported,
-                format_text("[pull] expected a model in one file: {} of {} is one part of {}; "
-                            "choose another quantization, or fetch all parts into one folder and "
-                            "import the first: gogrid models import",
-                            file.path, repository, parts));
-  }
   if (file.size == 0)
     return fail(ErrorCode::kCorrupt,
                 format_text("[pull] expected a model: {} of {} is empty", file.path, repository));
   return file;
 }
 
+// All files of the model that `file` is, or is a part of.
+Result<std::vector<HubFile>> with_its_parts(const HubFile& file, std::span<const HubFile> files,
+                                            std::string_view repository) {
+  std::vector<HubFile> parts;
+  const std::uint32_t count = is_gguf(file.path) ? parts_of(file.path) : 1;
+  if (count > kMostParts) {
+    return fail(ErrorCode::kUnsupported,
+                format_text("[pull] expected a model in at most {} parts: {} is of {}", kMostParts,
+                            file.path, count));
+  }
+  for (std::uint32_t number = 1; number <= count; ++number) {
+    const std::string path = count == 1 ? file.path : path_of_part(file.path, number).string();
+    const auto part = std::ranges::find(files, path, &HubFile::path);
+    if (part == files.end()) {
+      return fail(ErrorCode::kNotFound, format_text("[pull] expected {} parts of {}: {} has no {}",
+                                                    count, file.path, repository, path));
+    }
+    GOGRID_ASSIGN_OR_RETURN(HubFile good, checked(*part, repository));
+    parts.push_back(std::move(good));
+  }
+  return parts;
+}
+
 // Of those that fit: the one, or an error that says how to name one.
-Result<HubFile> the_only(std::span<const HubFile> fitting, std::string_view repository) {
-  // The parts of a split model are one answer, which is refused by name.
-  const bool one = std::ranges::all_of(fitting, [&](const HubFile& file) {
-    return without_part(stem_of(file.path)) == without_part(stem_of(fitting.front().path)) &&
-           parts_of(file.path) == parts_of(fitting.front().path) &&
-           (fitting.size() == 1 || parts_of(file.path) > 1);
-  });
-  if (one) return checked(fitting.front(), repository);
+Result<std::vector<HubFile>> the_only(std::span<const HubFile> fitting,
+                                      std::span<const HubFile> files, std::string_view repository) {
+  // The parts of a split model are one answer.
+  const auto first = path_of_part(fitting.front().path, 1);
+  const bool one = fitting.size() == 1 || std::ranges::all_of(fitting, [&](const HubFile& file) {
+                     return parts_of(file.path) > 1 && path_of_part(file.path, 1) == first;
+                   });
+  if (one) return with_its_parts(fitting.front(), files, repository);
   return fail(ErrorCode::kInvalidArgument,
               format_text("[pull] expected one model: {} has {}; say which, as in hf:{}:{}",
                           repository, listed(fitting), repository,
@@ -141,10 +157,14 @@ std::string quantization_in(std::string_view path) {
   return found;
 }
 
-Result<HubFile> choose_file(std::span<const HubFile> files, std::string_view wanted,
-                            std::string_view repository) {
+std::string name_of_all(std::string_view path) {
+  return std::string(without_part(stem_of(path))) + std::string(kExtension);
+}
+
+Result<std::vector<HubFile>> choose_files(std::span<const HubFile> files, std::string_view wanted,
+                                          std::string_view repository) {
   if (const auto exact = std::ranges::find(files, wanted, &HubFile::path); exact != files.end())
-    return checked(*exact, repository);
+    return with_its_parts(*exact, files, repository);
   const std::vector<HubFile> models = models_among(files);
   if (models.empty()) {
     return fail(ErrorCode::kUnsupported,
@@ -152,12 +172,12 @@ Result<HubFile> choose_file(std::span<const HubFile> files, std::string_view wan
                             "have a repository with GGUF in its name",
                             repository));
   }
-  if (wanted.empty()) return the_only(models, repository);
+  if (wanted.empty()) return the_only(models, files, repository);
   std::vector<HubFile> fitting;
   std::ranges::copy_if(models, std::back_inserter(fitting), [&](const HubFile& file) {
     return quantization_in(file.path) == uppered(wanted);
   });
-  if (!fitting.empty()) return the_only(fitting, repository);
+  if (!fitting.empty()) return the_only(fitting, files, repository);
   if (is_gguf(wanted)) {
     return fail(ErrorCode::kNotFound, format_text("[pull] no file {} in {}{}", wanted, repository,
                                                   suggestion(wanted, paths_of(models))));

@@ -490,7 +490,7 @@ Status FileFetch::keep_up(Bytes hash_at_once) {
 Status FileFetch::judge_header() {
   const Bytes prefix = plan_.present().prefix();
   if (prefix < next_look_ || prefix == remote_.size) return {};
-  GOGRID_ASSIGN_OR_RETURN(const bool right, judge_beginning(partial_.path(), prefix));
+  GOGRID_ASSIGN_OR_RETURN(const bool right, judge_beginning(partial_.path(), prefix, remote_.part));
   next_look_ = right ? remote_.size : 2 * prefix;
   return {};
 }

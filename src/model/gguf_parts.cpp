@@ -12,8 +12,6 @@
 namespace gogrid {
 namespace {
 
-// Each part takes a descriptor; models of a terabyte have about fifty.
-constexpr std::uint64_t kMostParts = 512;
 constexpr std::string_view kSplitKeys = "split.";
 
 std::unexpected<Error> corrupt(const GgufPart& part, const std::string& what) {

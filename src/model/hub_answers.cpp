@@ -36,9 +36,9 @@ const std::string* text_of(const Json& object, const char* name) {
   return field->get_ptr<const std::string*>();
 }
 
-std::optional<Bytes> size_of(const Json& object) {
+std::optional<Bytes> size_of(const Json& object, const char* name = "size") {
   if (!object.is_object()) return std::nullopt;
-  const auto field = object.find("size");
+  const auto field = object.find(name);
   if (field == object.end() || !field->is_number_unsigned()) return std::nullopt;
   const auto size = field->get<Bytes>();
   if (size > kMaxModelSize) return std::nullopt;
@@ -74,13 +74,14 @@ Result<HubFile> file_of(const Json& entry, std::string_view where) {
   return file;
 }
 
-Result<RegistryBlob> blob_of(const Json& layer, std::string_view where) {
+Result<RegistryBlob> blob_of(const Json& layer, std::string_view where,
+                             const char* size_name = "size") {
   const std::string* digest = text_of(layer, "digest");
-  const auto size = size_of(layer);
+  const auto size = size_of(layer, size_name);
   if (digest == nullptr || !digest->starts_with(kDigestPrefix) ||
       !is_digest(std::string_view(*digest).substr(kDigestPrefix.size())))
     return corrupt(where, "a digest sha256:<64 hexadecimal digits>", digest ? *digest : "none");
-  if (!size || *size == 0) return corrupt(where, "the size of the model's layer", *digest);
+  if (!size || *size == 0) return corrupt(where, "the size of the model", *digest);
   return RegistryBlob{digest->substr(kDigestPrefix.size()), *size};
 }
 
@@ -138,6 +139,11 @@ Result<RegistryBlob> parse_registry_manifest(std::string_view json, std::string_
                 format_text("[{}] expected a layer of type {}: none", where, kModelLayer));
   }
   return blob_of(*model, where);
+}
+
+Result<RegistryBlob> parse_library_entry(std::string_view json, std::string_view where) {
+  GOGRID_ASSIGN_OR_RETURN(const Json root, parse_bounded(json, where));
+  return blob_of(root, where, "bytes");
 }
 
 }  // namespace gogrid

@@ -30,6 +30,7 @@ Result<std::vector<HubFile>> parse_tree_page(std::string_view json, std::string_
 // The address of the next page, from a Link header (RFC 8288): <https://...>; rel="next".
 std::optional<std::string> next_page(std::string_view link);
 
+// One file, by what it is.
 struct RegistryBlob {
   std::string sha256;
   Bytes size = 0;
@@ -38,5 +39,9 @@ struct RegistryBlob {
 // The layer of a manifest that holds the model. kUnsupported when it is in several or in another
 // format, kCorrupt for what is no manifest.
 Result<RegistryBlob> parse_registry_manifest(std::string_view json, std::string_view where);
+
+// What another GoGrid says of a model of its library (/admin/v1/models/NAME). kCorrupt for what is
+// no such answer.
+Result<RegistryBlob> parse_library_entry(std::string_view json, std::string_view where);
 
 }  // namespace gogrid

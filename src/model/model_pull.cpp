@@ -1,9 +1,12 @@
 #include "model/model_pull.h"
 
 #include <thread>
+#include <vector>
 
 #include "base/format.h"
 #include "model/file_fetch.h"
+#include "model/gguf_merger.h"
+#include "model/part_links.h"
 #include "model/partial_file.h"
 
 namespace gogrid {
@@ -13,8 +16,9 @@ constexpr Duration kLockLook = std::chrono::milliseconds(200);
 constexpr int kLooks = 2;  // at a version that is not the one that is kept
 
 // What a file is known by while it is on its way: its content where that is known, else its
-// address.
+// address; a model in several files by what these are known by.
 std::string key_of(const RemoteFile& remote) {
+  if (!remote.parts.empty()) return "parts-" + remote.validator;
   if (!remote.sha256.empty()) return "sha256-" + remote.sha256;
   Sha256 hash;
   hash.update(remote.url.text());
@@ -24,6 +28,18 @@ std::string key_of(const RemoteFile& remote) {
 PartialState state_of(const RemoteFile& remote) {
   return {remote.source, remote.size, remote.sha256, remote.validator, {}};
 }
+
+bool is_of_no_use(const Error& error) {
+  // kUnsupported: right, but nothing that this version can hold.
+  return error.code == ErrorCode::kCorrupt || error.code == ErrorCode::kUnsupported;
+}
+
+// One file that is here, whole and with the right digest.
+struct WholeFile {
+  PartialFile partial;
+  Fetched fetched;
+  Bytes kept = 0;  // of earlier tries
+};
 
 class ModelPull {
  public:
@@ -49,10 +65,14 @@ class ModelPull {
   std::string known_digest() const;
   bool came_from_here(const ModelEntry& entry) const;
   Status tidy() const;
-  Result<PartialLock> take_lock() const;
+  Status tidy_locked() const;
+  Result<PartialLock> take_lock(const std::string& key) const;
   Result<std::optional<PullReport>> already_here();
   Result<PullReport> fetch();
-  Result<ModelEntry> give_to_library(PartialFile& partial, const std::string& sha256) const;
+  Result<WholeFile> fetch_whole(const RemoteFile& remote, const PullHooks& hooks);
+  Result<PullReport> fetch_parts();
+  Status expect_room() const;
+  Result<ModelEntry> join(std::span<const std::filesystem::path> files) const;
 
   ModelLibrary& library_;
   HttpClient& client_;
@@ -119,12 +139,22 @@ bool ModelPull::came_from_here(const ModelEntry& entry) const {
 Status ModelPull::tidy() const {
   GOGRID_ASSIGN_OR_RETURN(const auto lock, PartialLock::try_take(folder_, key_));
   if (!lock) return {};
-  return PartialFile::tidy(folder_, key_, !remote_.sha256.empty());
+  return tidy_locked();
 }
 
-Result<PartialLock> ModelPull::take_lock() const {
+// For whoever holds the lock.
+Status ModelPull::tidy_locked() const {
+  GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
+  for (const RemoteFile& part : remote_.parts) {
+    GOGRID_ASSIGN_OR_RETURN(const auto lock, PartialLock::try_take(folder_, key_of(part)));
+    if (lock) GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_of(part), true));
+  }
+  return {};
+}
+
+Result<PartialLock> ModelPull::take_lock(const std::string& key) const {
   for (bool told = false;; told = true) {
-    GOGRID_ASSIGN_OR_RETURN(auto lock, PartialLock::try_take(folder_, key_));
+    GOGRID_ASSIGN_OR_RETURN(auto lock, PartialLock::try_take(folder_, key));
     if (lock) return *std::move(lock);
     if (!told) hooks_.say("another pull fetches " + remote_.source + ": waits for it");
     if (hooks_.stopped()) {
@@ -145,36 +175,95 @@ Result<std::optional<PullReport>> ModelPull::already_here() {
   return PullReport{std::move(entry), 0, 0, true};
 }
 
-Result<ModelEntry> ModelPull::give_to_library(PartialFile& partial,
-                                              const std::string& sha256) const {
-  if (!remote_.sha256.empty() && sha256 != remote_.sha256) {
-    return fail(ErrorCode::kCorrupt,
-                format_text("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
-                            remote_.source, remote_.sha256, sha256));
+Result<WholeFile> ModelPull::fetch_whole(const RemoteFile& remote, const PullHooks& hooks) {
+  GOGRID_ASSIGN_OR_RETURN(PartialFile partial,
+                          PartialFile::open(folder_, key_of(remote), state_of(remote)));
+  const Bytes kept = partial.present().total();
+  if (kept > 0)
+    hooks.say(
+        format_text("goes on: {} of {} are here", format_bytes(kept), format_bytes(remote.size)));
+  auto fetched = fetch_file(client_, remote, partial, credential_, rules_, hooks, clock_);
+  if (fetched && !remote.sha256.empty() && fetched->sha256 != remote.sha256) {
+    fetched = fail(ErrorCode::kCorrupt,
+                   format_text("[pull] {}: expected SHA-256 {}: {}; what came was thrown away",
+                               remote.source, remote.sha256, fetched->sha256));
+  }
+  if (!fetched) {
+    if (is_of_no_use(fetched.error())) GOGRID_RETURN_IF_ERROR(partial.discard());
+    return std::unexpected(std::move(fetched).error());
   }
   // Before the library has it: whatever happens from here on, it is known what this address held.
-  GOGRID_RETURN_IF_ERROR(partial.finish(sha256));
-  return library_.adopt_file(partial.path(), name_, sha256);
+  GOGRID_RETURN_IF_ERROR(partial.finish(fetched->sha256));
+  return WholeFile{std::move(partial), *std::move(fetched), kept};
 }
 
 Result<PullReport> ModelPull::fetch() {
-  GOGRID_ASSIGN_OR_RETURN(PartialFile partial, PartialFile::open(folder_, key_, state_of(remote_)));
-  const Bytes kept = partial.present().total();
-  if (kept > 0)
-    hooks_.say(
-        format_text("goes on: {} of {} are here", format_bytes(kept), format_bytes(remote_.size)));
-  const auto fetched = fetch_file(client_, remote_, partial, credential_, rules_, hooks_, clock_);
-  auto entry = fetched ? give_to_library(partial, fetched->sha256)
-                       : Result<ModelEntry>(std::unexpected(fetched.error()));
+  if (!remote_.parts.empty()) return fetch_parts();
+  GOGRID_ASSIGN_OR_RETURN(WholeFile whole, fetch_whole(remote_, hooks_));
+  auto entry = library_.adopt_file(whole.partial.path(), name_, whole.fetched.sha256);
   if (!entry) {
-    // kUnsupported: right, but nothing that this version can hold.
-    const ErrorCode code = entry.error().code;
-    if (code == ErrorCode::kCorrupt || code == ErrorCode::kUnsupported)
-      GOGRID_RETURN_IF_ERROR(partial.discard());
-    return std::unexpected(entry.error());
+    if (is_of_no_use(entry.error())) GOGRID_RETURN_IF_ERROR(whole.partial.discard());
+    return std::unexpected(std::move(entry).error());
   }
   GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
-  return PullReport{*std::move(entry), fetched->came, kept, false};
+  return PullReport{*std::move(entry), whole.fetched.came, whole.kept, false};
+}
+
+// Room for the parts, and for the one file that is made of them while they are still there.
+Status ModelPull::expect_room() const {
+  Bytes needed = remote_.size;
+  for (const RemoteFile& part : remote_.parts)
+    needed += PartialFile::missing_room(folder_, key_of(part), part.size);
+  std::error_code error;
+  const Bytes free = std::filesystem::space(folder_, error).available;
+  if (error || free >= needed) return {};
+  return fail(ErrorCode::kExhausted,
+              format_text("[pull] expected {} free for {}, its {} parts and what is made of them: "
+                          "{} has {}",
+                          format_bytes(needed), remote_.source, remote_.parts.size(),
+                          folder_.string(), format_bytes(free)));
+}
+
+// All parts are kept, and held against other pulls, until the library has the whole.
+Result<PullReport> ModelPull::fetch_parts() {
+  GOGRID_RETURN_IF_ERROR(expect_room());
+  std::vector<PartialLock> locks;
+  std::vector<std::filesystem::path> files;
+  PullReport report;
+  Bytes before = 0;
+  for (const RemoteFile& part : remote_.parts) {
+    GOGRID_ASSIGN_OR_RETURN(PartialLock lock, take_lock(key_of(part)));
+    locks.push_back(std::move(lock));
+    PullHooks hooks = hooks_;
+    hooks.progress = [&](Bytes done, Bytes) {
+      return !hooks_.progress || hooks_.progress(before + done, remote_.size);
+    };
+    GOGRID_ASSIGN_OR_RETURN(const WholeFile whole, fetch_whole(part, hooks));
+    before += part.size;
+    report.fetched += whole.fetched.came;
+    report.kept += whole.kept;
+    files.push_back(whole.partial.path());
+  }
+  hooks_.say(format_text("all {} parts are here: one file is made of them", files.size()));
+  auto entry = join(files);
+  if (entry || is_of_no_use(entry.error())) {
+    for (const RemoteFile& part : remote_.parts)
+      GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_of(part), true));
+  }
+  if (!entry) return std::unexpected(std::move(entry).error());
+  report.entry = *std::move(entry);
+  return report;
+}
+
+Result<ModelEntry> ModelPull::join(std::span<const std::filesystem::path> files) const {
+  GOGRID_ASSIGN_OR_RETURN(const PartLinks links,
+                          PartLinks::make(folder_ / (key_ + ".parts"), files));
+  GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(links.first()));
+  GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library_.begin(name_));
+  GOGRID_ASSIGN_OR_RETURN(file, write_merged(source, std::move(file), hooks_.progress));
+  GOGRID_ASSIGN_OR_RETURN(std::string digest, sha256_file(file.path(), hooks_.progress));
+  GOGRID_RETURN_IF_ERROR(PartialFile::note_finished(folder_, key_, state_of(remote_), digest));
+  return library_.import_written(std::move(file), name_, {}, {}, std::move(digest));
 }
 
 Result<PullReport> ModelPull::run() {
@@ -185,10 +274,10 @@ Result<PullReport> ModelPull::run() {
     GOGRID_RETURN_IF_ERROR(tidy());
     return PullReport{*std::move(named), 0, 0, true};
   }
-  GOGRID_ASSIGN_OR_RETURN(const PartialLock alone, take_lock());
+  GOGRID_ASSIGN_OR_RETURN(const PartialLock alone, take_lock(key_));
   GOGRID_ASSIGN_OR_RETURN(auto here, already_here());
   if (here) {
-    GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
+    GOGRID_RETURN_IF_ERROR(tidy_locked());
     return *std::move(here);
   }
   return fetch();

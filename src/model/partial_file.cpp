@@ -118,6 +118,20 @@ std::optional<PartialState> PartialFile::finished(const fs::path& folder, const 
   return state;
 }
 
+Status PartialFile::note_finished(const fs::path& folder, const std::string& key,
+                                  PartialState state, const std::string& sha256) {
+  state.sha256 = sha256;
+  state.present.clear();
+  state.present.add({0, state.size});
+  return write_file(state_path(folder, key), format_partial_state(state));
+}
+
+Bytes PartialFile::missing_room(const fs::path& folder, const std::string& key, Bytes size) {
+  struct stat info{};
+  if (::stat((folder / (key + ".data")).c_str(), &info) != 0) return size;
+  return size - std::min(size, static_cast<Bytes>(info.st_blocks) * kStatBlock);
+}
+
 Status PartialFile::tidy(const fs::path& folder, const std::string& key, bool all) {
   if (all) GOGRID_RETURN_IF_ERROR(remove_if_there(state_path(folder, key)));
   return remove_if_there(folder / (key + ".data"));

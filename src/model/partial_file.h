@@ -46,6 +46,13 @@ class PartialFile {
   // The record, whatever it says.
   static std::optional<PartialState> record(const std::filesystem::path& folder,
                                             const std::string& key);
+  // Writes the record of a file that was fetched whole and is not here by itself: a model in
+  // several files, with the digest of what was made of them.
+  static Status note_finished(const std::filesystem::path& folder, const std::string& key,
+                              PartialState state, const std::string& sha256);
+  // Bytes of the disk that a file of this size still needs.
+  static Bytes missing_room(const std::filesystem::path& folder, const std::string& key,
+                            Bytes size);
   // Removes what is of no use once the library has the content: the bytes, and with `all` the
   // record.
   static Status tidy(const std::filesystem::path& folder, const std::string& key, bool all);

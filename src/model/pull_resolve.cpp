@@ -1,5 +1,7 @@
 #include "model/pull_resolve.h"
 
+#include <algorithm>
+#include <set>
 #include <type_traits>
 
 #include "base/format.h"
@@ -23,6 +25,7 @@ class Resolver {
 
   Result<RemoteFile> find(const HubSource& source, const HttpUrl& endpoint);
   Result<RemoteFile> find(const RegistrySource& source, const HttpUrl& endpoint);
+  Result<RemoteFile> find(const GridSource& source, const HttpUrl& endpoint);
   Result<RemoteFile> find(const UrlSource& source, const HttpUrl& endpoint);
   Result<RemoteFile> look_at(RemoteFile remote, const std::string& what);
 
@@ -31,6 +34,8 @@ class Resolver {
     return ask(client_, question, credential_, rules_, hooks_, clock_);
   }
   Result<std::vector<HubFile>> files_of(const HubSource& source, const HttpUrl& endpoint);
+  Result<RemoteFile> remote_of(const HubFile& file, const HubSource& source,
+                               const HttpUrl& endpoint);
 
   HttpClient& client_;
   const std::optional<Credential>& credential_;
@@ -72,9 +77,56 @@ Result<std::vector<HubFile>> Resolver::files_of(const HubSource& source, const H
                           source.repository));
 }
 
+// What tells this version of all parts from every other.
+std::string version_of(std::span<const RemoteFile> parts) {
+  Sha256 hash;
+  for (const RemoteFile& part : parts) {
+    hash.update(part.sha256.empty()
+                    ? format_text("{} {} {}\n", part.url.text(), part.size, part.validator)
+                    : part.sha256 + "\n");
+  }
+  return hash.finish();
+}
+
+Result<RemoteFile> joined(std::vector<RemoteFile> parts, const std::string& name) {
+  RemoteFile whole = parts.front();
+  whole.name = name;
+  whole.size = 0;
+  whole.sha256.clear();
+  whole.part = {};
+  std::set<std::string_view> digests;
+  for (const RemoteFile& part : parts) {
+    whole.size += part.size;  // few enough, each below kMaxModelSize
+    if (part.sha256.empty() || digests.insert(part.sha256).second) continue;
+    return fail(ErrorCode::kCorrupt,
+                format_text("[pull] {}: expected parts that differ: {} is there twice", part.source,
+                            part.sha256));
+  }
+  if (whole.size > kMaxModelSize) {
+    return fail(ErrorCode::kCorrupt,
+                format_text("[pull] {}: expected at most {}: its {} parts have {}", whole.source,
+                            format_bytes(kMaxModelSize), parts.size(), format_bytes(whole.size)));
+  }
+  whole.validator = version_of(parts);
+  whole.parts = std::move(parts);
+  return whole;
+}
+
 Result<RemoteFile> Resolver::find(const HubSource& source, const HttpUrl& endpoint) {
   GOGRID_ASSIGN_OR_RETURN(const auto files, files_of(source, endpoint));
-  GOGRID_ASSIGN_OR_RETURN(const HubFile file, choose_file(files, source.wanted, source.repository));
+  GOGRID_ASSIGN_OR_RETURN(const auto chosen, choose_files(files, source.wanted, source.repository));
+  if (chosen.size() == 1) return remote_of(chosen.front(), source, endpoint);
+  std::vector<RemoteFile> parts;
+  for (const HubFile& file : chosen) {
+    GOGRID_ASSIGN_OR_RETURN(RemoteFile remote, remote_of(file, source, endpoint));
+    remote.part = {parts.size() + 1, chosen.size()};
+    parts.push_back(std::move(remote));
+  }
+  return joined(std::move(parts), name_of_all(chosen.front().path));
+}
+
+Result<RemoteFile> Resolver::remote_of(const HubFile& file, const HubSource& source,
+                                       const HttpUrl& endpoint) {
   RemoteFile remote;
   GOGRID_ASSIGN_OR_RETURN(remote.url,
                           below(endpoint, format_text("/{}/resolve/{}/{}", source.repository,
@@ -117,6 +169,23 @@ Result<RemoteFile> Resolver::find(const RegistrySource& source, const HttpUrl& e
   return remote;
 }
 
+Result<RemoteFile> Resolver::find(const GridSource& source, const HttpUrl& endpoint) {
+  const std::string path = "/admin/v1/models/" + source.model;
+  GOGRID_ASSIGN_OR_RETURN(const HttpUrl url, below(endpoint, path));
+  GOGRID_ASSIGN_OR_RETURN(
+      const Answer answer,
+      get({.what = "model " + source.model, .url = url, .most = kMaxHubAnswer}));
+  GOGRID_ASSIGN_OR_RETURN(const RegistryBlob blob,
+                          parse_library_entry(answer.body, answer.url.shown()));
+  RemoteFile remote;
+  GOGRID_ASSIGN_OR_RETURN(remote.url, below(endpoint, path + "/file"));
+  remote.source = format_text("gogrid:{}/{}", endpoint.shown(), source.model);
+  remote.name = source.model + ".gguf";
+  remote.size = blob.size;
+  remote.sha256 = blob.sha256;
+  return remote;
+}
+
 Result<RemoteFile> Resolver::find(const UrlSource& source, const HttpUrl&) {
   RemoteFile remote;
   remote.url = source.url;
@@ -147,6 +216,7 @@ Result<RemoteFile> Resolver::look_at(RemoteFile remote, const std::string& what)
 
 Result<HttpUrl> endpoint_of(const PullSource& source, const PullEndpoints& endpoints) {
   if (const auto* address = std::get_if<UrlSource>(&source)) return address->url;
+  if (const auto* grid = std::get_if<GridSource>(&source)) return grid->endpoint;
   return parse_url(std::holds_alternative<HubSource>(source) ? endpoints.hub : endpoints.registry);
 }
 

@@ -1,12 +1,14 @@
-// From what a person named to one file at one address.
+// From what a person named to a model's file, or its files, and their addresses.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "model/http_client.h"
 #include "model/pull_rules.h"
 #include "model/pull_source.h"
+#include "model/split_file.h"
 
 namespace gogrid {
 
@@ -17,6 +19,10 @@ struct RemoteFile {
   Bytes size = 0;
   std::string sha256;     // empty: nobody told
   std::string validator;  // of the version, where no digest is known; may be empty
+  FilePart part = {};     // of a model in several files: which of them
+  // A model in several files: all of them, in their order. Then the address is the first's, the
+  // size is the sum, the name the model's, and the validator stands for the versions of all.
+  std::vector<RemoteFile> parts = {};
 };
 
 struct PullEndpoints {

@@ -83,22 +83,29 @@ Result<PullSource> parse_registry(std::string_view text) {
   return source;
 }
 
+Result<PullSource> parse_grid(std::string_view text) {
+  const std::string_view rest = text.substr(kOtherGrid.size());
+  const std::size_t slash = rest.rfind('/');
+  const auto expected = [&] {
+    return bad("gogrid:ADDRESS/NAME, as in gogrid:http://127.0.0.1:8081/smollm2-135m", text);
+  };
+  // Behind the address's own two.
+  if (slash == rest.npos || slash < rest.find("://") + 3 || !is_word(rest.substr(slash + 1)))
+    return expected();
+  GOGRID_ASSIGN_OR_RETURN(HttpUrl endpoint, parse_url(rest.substr(0, slash)));
+  return GridSource{std::move(endpoint), std::string(rest.substr(slash + 1))};
+}
+
 }  // namespace
 
 Result<PullSource> parse_pull_source(std::string_view text) {
   if (text.starts_with(kHub)) return parse_hub(text);
   if (text.starts_with(kRegistry)) return parse_registry(text);
-  if (text.starts_with(kOtherGrid)) {
-    return fail(ErrorCode::kUnsupported,
-                format_text("[pull] {}: libraries of other GoGrids are not served in this version; "
-                            "give an address of the file, or import it",
-                            excerpt(text)),
-                "SOURCE");
-  }
+  if (text.starts_with(kOtherGrid)) return parse_grid(text);
   if (text.find("://") == text.npos) {
     return bad(
-        "hf:owner/repo[:file or quantization][@revision], ollama:name[:tag] or an https:// "
-        "address",
+        "hf:owner/repo[:file or quantization][@revision], ollama:name[:tag], "
+        "gogrid:ADDRESS/NAME or an https:// address",
         text);
   }
   GOGRID_ASSIGN_OR_RETURN(HttpUrl url, parse_url(text));

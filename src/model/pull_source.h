@@ -1,4 +1,5 @@
-// What a person names to be fetched: "hf:owner/repo:Q4_K_M@main", "ollama:llama3.2:3b", an address.
+// What a person names to be fetched: "hf:owner/repo:Q4_K_M@main", "ollama:llama3.2:3b",
+// "gogrid:http://127.0.0.1:8081/smollm2-135m", an address.
 #pragma once
 
 #include <string>
@@ -23,13 +24,19 @@ struct RegistrySource {
   std::string tag = "latest";
 };
 
+// A model of the library of another GoGrid, which answers at `endpoint`.
+struct GridSource {
+  HttpUrl endpoint;
+  std::string model;
+};
+
 struct UrlSource {
   HttpUrl url;
 };
 
-using PullSource = std::variant<HubSource, RegistrySource, UrlSource>;
+using PullSource = std::variant<HubSource, RegistrySource, GridSource, UrlSource>;
 
-// kInvalidArgument says what a source looks like; kUnsupported for another GoGrid's library.
+// kInvalidArgument says what a source looks like.
 Result<PullSource> parse_pull_source(std::string_view text);
 
 }  // namespace gogrid

@@ -55,7 +55,7 @@ Result<AtomicFile> fetch_header(HttpClient& client, const RemoteFile& remote,
     GOGRID_RETURN_IF_ERROR(file.write(std::as_bytes(std::span(answer->body))));
     if (::ftruncate(file.descriptor(), static_cast<off_t>(remote.size)) != 0)
       return file_error("make a file as long as the remote one in", folder, errno);
-    GOGRID_ASSIGN_OR_RETURN(const bool whole, judge_beginning(file.path(), end));
+    GOGRID_ASSIGN_OR_RETURN(const bool whole, judge_beginning(file.path(), end, remote.part));
     if (whole) return file;
   }
 }

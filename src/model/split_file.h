@@ -12,10 +12,15 @@
 
 namespace gogrid {
 
+// Each part takes a descriptor; models of a terabyte have about fifty.
+inline constexpr std::uint64_t kMostParts = 512;
+
 // Which part of how many; {1, 1} for a whole model.
 struct FilePart {
   std::uint64_t number = 1;  // from 1
   std::uint64_t count = 1;
+
+  bool operator==(const FilePart&) const = default;
 };
 FilePart part_of(const GgufFile& file);
 

@@ -253,8 +253,35 @@ TEST_F(PullCommand, WrongUsageIsStatusTwo) {
     EXPECT_THAT(outcome.err, HasSubstr(text));
     EXPECT_THAT(outcome.out, IsEmpty());
   }
-  const Outcome grid = run_program({GOGRID_PROGRAM, "models", "pull", "gogrid:host/model"}, data());
-  EXPECT_EQ(grid.status, 3) << "never in this version";
+}
+
+TEST_F(PullCommand, TakesAModelFromTheLibraryOfAnotherGoGrid) {
+  const auto there = folder_ / "there";
+  ASSERT_EQ(run_program({GOGRID_PROGRAM, "models", "import", folder_ / "tiny.gguf"}, there).status,
+            0);
+  Process server({GOGRID_PROGRAM, "serve", "--model", "tiny", "--listen", "127.0.0.1:0", "--mode",
+                  "aggressive", "--context", "64"},
+                 there);
+  const std::string line = server.read_line();
+  ASSERT_THAT(line, HasSubstr("listening on http://"));
+  const std::string source = "gogrid:" + line.substr(line.rfind(' ') + 1) + "/tiny";
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {GOGRID_PROGRAM, "models"});
+    return run_program(words, data());
+  };
+  const Outcome shown = run({"show", source, "--json"});
+  ASSERT_EQ(shown.status, 0) << shown.err;
+  EXPECT_EQ(Json::parse(shown.out)["digest"], "sha256:" + digest_);
+  const Outcome pulled =
+      run({"pull", source, "--json", "--mode", "aggressive", "--connections", "3"});
+  ASSERT_EQ(pulled.status, 0) << pulled.err;
+  EXPECT_EQ(Json::parse(pulled.out)["name"], "tiny");
+  expect_right_bytes();
+  const Outcome unknown = run({"pull", source + "y", "--mode", "aggressive"});
+  EXPECT_EQ(unknown.status, 2) << unknown.err;
+  EXPECT_THAT(unknown.err, HasSubstr("tinyy"));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.finish().status, 0);
 }
 
 }  // namespace

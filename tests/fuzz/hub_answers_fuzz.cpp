@@ -35,17 +35,25 @@ void read_tree(std::string_view bytes) {
     require(file.size <= kMaxModelSize, "sizes are bounded");
     require(file.sha256.empty() || file.sha256.size() == 64, "a digest is one");
     require(parts_of(file.path) >= 1 || !file.path.empty(), "a path is one");
-    static_cast<void>(choose_file(*files, quantization_in(file.path), "o/r"));
-    if (const auto chosen = choose_file(*files, file.path, "o/r"))
-      require(chosen->size > 0 && parts_of(chosen->path) <= 1, "what is chosen can be fetched");
+    static_cast<void>(choose_files(*files, quantization_in(file.path), "o/r"));
+    const auto chosen = choose_files(*files, file.path, "o/r");
+    if (!chosen) continue;
+    require(chosen->size() == parts_of(file.path) || chosen->size() == 1, "all parts are chosen");
+    for (const HubFile& one : *chosen) require(one.size > 0, "what is chosen can be fetched");
   }
-  static_cast<void>(choose_file(*files, "", "o/r"));
+  static_cast<void>(choose_files(*files, "", "o/r"));
 }
 
 void read_manifest(std::string_view bytes) {
   const auto blob = parse_registry_manifest(bytes, "fuzz");
   if (!blob) return require(says_where(blob.error()), "a refusal says where");
   require(blob->sha256.size() == 64 && blob->size > 0, "a blob has a digest and a size");
+}
+
+void read_library_entry(std::string_view bytes) {
+  const auto blob = parse_library_entry(bytes, "fuzz");
+  if (!blob) return require(says_where(blob.error()), "a refusal says where");
+  require(blob->sha256.size() == 64 && blob->size > 0, "a model has a digest and a size");
 }
 
 // Line by line, as they come.
@@ -92,7 +100,7 @@ void read_state(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 6) {
+  switch (data[0] % 8) {
     case 0:
       read_tree(bytes);
       break;
@@ -107,6 +115,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 4:
       read_source(bytes);
+      break;
+    case 6:
+      read_library_entry(bytes);
       break;
     default:
       read_state(bytes);

@@ -1,10 +1,13 @@
 """A model in several files, as llama-gguf-split writes them: every command reads them as one."""
 import hashlib
+import http.server
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
+import threading
 import unittest
 import urllib.request
 
@@ -26,6 +29,33 @@ def contents_of(path):
         end = places[places.index(place) + 1]
         sized[name] = (count, kind, data[place:end].rstrip(b"\0"))
     return {name: (count, kind, hashlib.sha256(rest).hexdigest()) for name, (count, kind, rest) in sized.items()}
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The files of a folder, as a hub in Hugging Face's layout has them."""
+    protocol_version = "HTTP/1.1"
+    folder = None
+
+    def do_GET(self):
+        if "/tree/" in self.path:
+            files = [{"type": "file", "path": path.name, "size": path.stat().st_size,
+                      "lfs": {"oid": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}}
+                     for path in self.folder.glob("demo-0*.gguf")]
+            return self.answer(200, json.dumps(files).encode())
+        data = (self.folder / self.path.rsplit("/", 1)[1]).read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        first, last = (int(asked[1]), min(int(asked[2]), len(data) - 1)) if asked else (0, len(data) - 1)
+        self.answer(206 if asked else 200, data[first:last + 1], [("Content-Range", f"bytes {first}-{last}/{len(data)}")] if asked else [])
+
+    def answer(self, status, body, headers=()):
+        self.send_response(status)
+        for name, value in [("Content-Length", str(len(body))), *headers]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 class SplitModel(unittest.TestCase):
@@ -57,6 +87,23 @@ class SplitModel(unittest.TestCase):
         self.assertEqual(contents_of(made["path"]), contents_of(self.folder / "merged.gguf"))
         self.assertEqual(contents_of(made["path"]), contents_of(MODEL))
         self.assertEqual(made["digest"], "sha256:" + hashlib.sha256(pathlib.Path(made["path"]).read_bytes()).hexdigest())
+
+    def test_a_hub_that_has_it_in_parts_is_read_and_pulled_as_any_other(self):
+        Hub.folder = self.folder
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+            threading.Thread(target=hub.serve_forever, daemon=True).start()
+            there = ["--hf-endpoint", f"http://127.0.0.1:{hub.server_address[1]}"]
+            looked = json.loads(self.gogrid("models show", "hf:o/r", *there).stdout)
+            checked = json.loads(self.gogrid("models check", "hf:o/r", "--context", 512, *there).stdout)
+            pulled = json.loads(self.gogrid("models pull", "hf:o/r", "--mode", "aggressive", *there).stdout)
+            hub.shutdown()
+        imported = json.loads(bench.gogrid(self.folder / "other", "models import", self.first, "--json").stdout)
+        here = json.loads(self.gogrid("models show", self.first).stdout)
+        for field in ("parameters", "types", "layers", "vocabulary", "files"):
+            self.assertEqual(looked[field], here[field], field)
+        self.assertTrue(checked["runs"])
+        self.assertEqual(pulled["name"], "demo")
+        self.assertEqual(pulled["digest"], imported["digest"])
 
     def test_a_first_part_without_tensors_is_one_too(self):
         bench.run("llama-gguf-split", "--split", "--no-tensor-first-split", "--split-max-tensors", 150, MODEL, self.folder / "bare")

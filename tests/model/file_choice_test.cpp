@@ -17,8 +17,11 @@ std::vector<HubFile> files(const std::vector<std::string>& paths) {
 }
 
 std::string choice(const std::vector<std::string>& paths, std::string_view wanted) {
-  const auto file = choose_file(files(paths), wanted, "o/r");
-  return file ? file->path : file.error().message;
+  const auto chosen = choose_files(files(paths), wanted, "o/r");
+  if (!chosen) return chosen.error().message;
+  std::string names;
+  for (const HubFile& file : *chosen) names += (names.empty() ? "" : " ") + file.path;
+  return names;
 }
 
 const std::vector<std::string> kUsual{"README.md",     "config.json", "m.Q4_K_M.gguf",
@@ -51,7 +54,7 @@ TEST(FileChoice, TakesAPathAQuantizationOrTheOnlyModel) {
 }
 
 TEST(FileChoice, ListsTheQuantizationsWhenSeveralAreThere) {
-  const auto file = choose_file(files(kUsual), "", "o/r");
+  const auto file = choose_files(files(kUsual), "", "o/r");
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(
@@ -69,21 +72,41 @@ TEST(FileChoice, NamesWhatIsNearOfWhatIsNotThere) {
   EXPECT_THAT(choice({}, "Q4_0"), HasSubstr("has none"));
 }
 
-TEST(FileChoice, RefusesPartsAndOtherFilesByName) {
-  const std::vector<std::string> split{"q/m-Q8_0-00001-of-00002.gguf",
-                                       "q/m-Q8_0-00002-of-00002.gguf"};
-  for (const std::string_view wanted : {"", "q8_0", "q/m-Q8_0-00002-of-00002.gguf"}) {
-    const auto file = choose_file(files(split), wanted, "o/r");
-    ASSERT_FALSE(file) << wanted;
-    EXPECT_EQ(file.error().code, ErrorCode::kUnsupported) << file.error().message;
-    EXPECT_THAT(file.error().message, HasSubstr("one part of 2"));
-  }
+TEST(FileChoice, TakesAllPartsOfAModelInTheirOrder) {
+  const std::vector<std::string> split{"q/m-Q8_0-00002-of-00002.gguf", "README.md",
+                                       "q/m-Q8_0-00001-of-00002.gguf", "m-Q4_0.gguf"};
+  const std::string both = "q/m-Q8_0-00001-of-00002.gguf q/m-Q8_0-00002-of-00002.gguf";
+  EXPECT_EQ(choice(split, "q8_0"), both);
+  EXPECT_EQ(choice(split, "q/m-Q8_0-00001-of-00002.gguf"), both);
+  EXPECT_EQ(choice(split, "q/m-Q8_0-00002-of-00002.gguf"), both) << "whichever was named";
+  EXPECT_EQ(choice(split, "q4_0"), "m-Q4_0.gguf");
+  EXPECT_THAT(choice(split, ""), HasSubstr("Q8_0 (2.0 KiB), Q4_0 (1000 B)"));
+  EXPECT_EQ(name_of_all("q/m-Q8_0-00001-of-00002.gguf"), "m-Q8_0.gguf");
+}
+
+TEST(FileChoice, NamesThePartThatIsNotThere) {
+  EXPECT_THAT(choice({"m-Q8_0-00001-of-00003.gguf", "m-Q8_0-00003-of-00003.gguf"}, "q8_0"),
+              AllOf(HasSubstr("expected 3 parts"), HasSubstr("no m-Q8_0-00002-of-00003.gguf")));
+}
+
+TEST(FileChoice, RefusesMorePartsThanAModelHas) {
+  EXPECT_THAT(choice({"m-00001-of-00513.gguf"}, ""), HasSubstr("at most 512 parts"));
+}
+
+TEST(FileChoice, PartsInTwoFoldersAreTwoModels) {
+  EXPECT_THAT(choice({"a/m-Q8_0-00001-of-00002.gguf", "a/m-Q8_0-00002-of-00002.gguf",
+                      "b/m-Q8_0-00001-of-00002.gguf", "b/m-Q8_0-00002-of-00002.gguf"},
+                     "q8_0"),
+              HasSubstr("expected one model"));
+}
+
+TEST(FileChoice, RefusesOtherFilesByName) {
   EXPECT_THAT(choice(kUsual, "README.md"), HasSubstr("is none"));
 }
 
 TEST(FileChoice, RefusesAnEmptyFile) {
   const std::vector<HubFile> empty{{"m.gguf", 0, ""}};
-  EXPECT_THAT(choose_file(empty, "", "o/r").error().message, HasSubstr("is empty"));
+  EXPECT_THAT(choose_files(empty, "", "o/r").error().message, HasSubstr("is empty"));
 }
 
 }  // namespace

@@ -70,11 +70,19 @@ TEST(PullSource, CannotClimbOutOfItsRepository) {
   }
 }
 
-TEST(PullSource, OfAnotherGridIsRefusedByName) {
-  const auto parsed = parse_pull_source("gogrid:host/model");
-  ASSERT_FALSE(parsed);
-  EXPECT_EQ(parsed.error().code, ErrorCode::kUnsupported);
-  EXPECT_THAT(parsed.error().message, HasSubstr("other GoGrids"));
+TEST(PullSource, OfAnotherGridIsItsAddressAndAName) {
+  const auto parsed = parse_pull_source("gogrid:http://127.0.0.1:8081/smollm2-135m");
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  const auto& grid = std::get<GridSource>(*parsed);
+  EXPECT_EQ(grid.endpoint.text(), "http://127.0.0.1:8081/");
+  EXPECT_EQ(grid.model, "smollm2-135m");
+  for (const char* text :
+       {"gogrid:", "gogrid:m", "gogrid:http://host", "gogrid:http://host/", "gogrid:http://host/..",
+        "gogrid:http://host/a b", "gogrid:host/m", "gogrid:ftp://host/m"}) {
+    const auto refused = parse_pull_source(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument) << text;
+  }
 }
 
 }  // namespace
