@@ -90,7 +90,7 @@ BEHAVIOUR
   in the Hugging Face layout (config.json, safetensors, tokenizer files) becomes a GGUF on the way.
   Weights that GPTQ or AWQ packed keep their codes where a type of GGUF has room for them, and are
   rounded anew where none has (act-order); what that cost is measured, printed and kept with the
-  model.
+  model. FP8 weights are multiplied with their scales, and stored as 16 bits.
 
 EXAMPLES
   gogrid models import SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-135m

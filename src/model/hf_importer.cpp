@@ -98,6 +98,14 @@ Status check_options(const HfImportOptions& options, const std::optional<PackedF
               "type");
 }
 
+Result<WeightFormat> read_format(const fs::path& folder, const HfConfig& config) {
+  WeightFormat format;
+  GOGRID_ASSIGN_OR_RETURN(format.scaled, read_scaled_format(config));
+  if (format.scaled) return format;
+  GOGRID_ASSIGN_OR_RETURN(format.packed, read_packed_format(folder, config));
+  return format;
+}
+
 // The files may be called by another name; then that one counts only where it is there, since
 // folders were renamed and their configuration was not.
 Result<SafetensorsFolder> open_weights(const fs::path& folder,
@@ -133,7 +141,7 @@ void note_mislabelled_zeros(const std::vector<TensorJob>& jobs, std::vector<std:
                   count));
 }
 
-// What packed tensors lost, one after the other.
+// What packed or scaled tensors lost, one after the other.
 class RepackTally {
  public:
   void add(const std::string& tensor, double error) {
@@ -145,9 +153,10 @@ class RepackTally {
     sum_ += error;
   }
   // Empty when there was none.
-  std::optional<RepackRecord> record(const std::optional<PackedFormat>& format) {
-    if (record_.tensors == 0 || !format) return std::nullopt;
-    record_.from = to_string(*format);
+  std::optional<RepackRecord> record(const WeightFormat& format) {
+    if (record_.tensors == 0) return std::nullopt;
+    if (format.packed) record_.from = to_string(*format.packed);
+    if (format.scaled) record_.from = to_string(*format.scaled);
     record_.mean = sum_ / static_cast<double>(record_.tensors);
     return record_;
   }
@@ -181,7 +190,7 @@ Status describe_pooling(const fs::path& folder, std::string_view gguf, GgufKeys&
 
 struct HfImporter::State {
   SafetensorsFolder weights;
-  std::optional<PackedFormat> format;
+  WeightFormat format;
   std::vector<TensorJob> jobs;
   HfDescription description;
   StoredType type = StoredType::kF16;
@@ -197,9 +206,9 @@ Result<HfImporter> HfImporter::open(const fs::path& folder, const HfImportOption
   GOGRID_ASSIGN_OR_RETURN(const HfArchitecture* architecture,
                           architecture_named(root.architecture()));
   const HfConfig config = root.with_object("text_config");
-  GOGRID_ASSIGN_OR_RETURN(const auto format, read_packed_format(folder, config));
-  GOGRID_RETURN_IF_ERROR(check_options(options, format));
-  GOGRID_ASSIGN_OR_RETURN(SafetensorsFolder weights, open_weights(folder, format));
+  GOGRID_ASSIGN_OR_RETURN(const WeightFormat format, read_format(folder, config));
+  GOGRID_RETURN_IF_ERROR(check_options(options, format.packed));
+  GOGRID_ASSIGN_OR_RETURN(SafetensorsFolder weights, open_weights(folder, format.packed));
 
   auto state = std::make_unique<State>(std::move(weights), format);
   state->type = options.type.value_or(natural_type(state->weights));
@@ -238,7 +247,7 @@ Result<HfImported> HfImporter::write(AtomicFile file, const Progress& progress) 
   RepackTally tally;
   for (const TensorJob& job : state_->jobs) {
     GOGRID_ASSIGN_OR_RETURN(const SquaredError error, write_tensor(job, writer, progress));
-    if (job.packed) tally.add(job.spec.name, error.relative());
+    if (job.packed || job.scaled) tally.add(job.spec.name, error.relative());
   }
   GOGRID_ASSIGN_OR_RETURN(AtomicFile written, writer.finish());
   return HfImported{std::move(written), tally.record(state_->format)};

@@ -25,7 +25,7 @@ struct HfImportOptions {
 
 struct HfImported {
   AtomicFile file;                       // to be committed
-  std::optional<RepackRecord> repacked;  // of packed weights: what they lost
+  std::optional<RepackRecord> repacked;  // of packed or scaled weights: what they lost
 };
 
 // Checked and planned when opened; writing reads the weights only. Nothing of the folder is run.

@@ -44,11 +44,14 @@ class Converter {
         progress_(progress),
         from_(job.source.info->type),
         in_(job.source.data().data()),
+        scaled_(job.scaled.get()),
         copies_(job.shift == 0 && same_as(from_) == job.type) {
     out_.resize(std::min<Bytes>(kStep, total_elements() * element_size(job.type)));
   }
 
   Status run();
+  // What scaled weights lost.
+  const SquaredError& lost() const { return lost_; }
 
  private:
   std::uint64_t total_elements() const { return job_.source.info->elements; }
@@ -63,11 +66,14 @@ class Converter {
   const Progress& progress_;
   const SafetensorsType from_;
   const std::byte* in_;
-  const bool copies_;  // the bytes stay as they are
+  const ScaledMatrix* scaled_;  // null: weights are what is stored
+  const bool copies_;           // the bytes stay as they are
   std::vector<std::byte> out_;
   Bytes filled_ = 0;
   bool finite_ = true;
   std::array<float, kBlock> floats_{};
+  SquaredError lost_;
+  std::array<float, kBlock> read_back_{};
 };
 
 Status Converter::run() {
@@ -122,11 +128,18 @@ void Converter::convert_block(std::uint64_t first, std::size_t count) {
     return;
   }
   const std::span<float> floats = std::span(floats_).first(count);
-  decode(from_, in, floats);
+  if (scaled_ != nullptr) {
+    scaled_->read(first, floats);
+  } else {
+    decode(from_, in, floats);
+  }
   if (job_.shift != 0) {
     for (float& value : floats) value += job_.shift;
   }
   finite_ &= encode(job_.type, floats, out);
+  if (scaled_ != nullptr) {
+    lost_ += error_of(job_.spec.type, out, floats, std::span(read_back_).first(count));
+  }
 }
 
 Status Converter::flush() {
@@ -247,10 +260,11 @@ Result<SquaredError> write_tensor(const TensorJob& job, GgufWriter& writer,
   if (job.packed) return PackedConverter(job, writer, progress).run();
   if (job.source.info == nullptr) {
     GOGRID_RETURN_IF_ERROR(writer.write(std::as_bytes(std::span(job.made))));
-  } else {
-    GOGRID_RETURN_IF_ERROR(Converter(job, writer, progress).run());
+    return SquaredError{};
   }
-  return SquaredError{};
+  Converter converter(job, writer, progress);
+  GOGRID_RETURN_IF_ERROR(converter.run());
+  return converter.lost();
 }
 
 }  // namespace gogrid

@@ -9,8 +9,8 @@
 
 namespace gogrid {
 
-// Writes the tensor; answers what a packed one lost. kCorrupt when a weight is infinite or no
-// number; kInvalidArgument when it is one, but too large for the type that it is written as.
+// Writes the tensor; answers what a packed or scaled one lost. kCorrupt when a weight is infinite
+// or no number; kInvalidArgument when it is one, but too large for the type that it is written as.
 // `progress` is called every few MiB with the bytes that `writer` has written, and may cancel.
 Result<SquaredError> write_tensor(const TensorJob& job, GgufWriter& writer,
                                   const Progress& progress);

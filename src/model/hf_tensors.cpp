@@ -18,6 +18,14 @@ std::unexpected<Error> refuse(ErrorCode code, std::string_view tensor, const std
   return fail(code, format_text("[import] tensor {}: {}", excerpt(tensor), what));
 }
 
+// Of "X.weight_scale": all of the part, whatever is cut from a long X.
+std::unexpected<Error> refuse_part(ErrorCode code, std::string_view tensor,
+                                   const std::string& what) {
+  const std::size_t dot = tensor.rfind('.');
+  return fail(code, format_text("[import] tensor {}{}: {}", excerpt(tensor.substr(0, dot)),
+                                tensor.substr(dot), what));
+}
+
 bool is_norm(std::string_view gguf_name) { return gguf_name.ends_with("norm.weight"); }
 
 // libllama wants these unrounded.
@@ -42,11 +50,33 @@ std::optional<PackedPart> packed_part_of(std::string_view name) {
   return std::nullopt;
 }
 
+// "X.weight_scale" and "X.weight_scale_inv" scale "X.weight".
+std::optional<std::string_view> scaled_weight_of(std::string_view name) {
+  for (const std::string_view ending : {"_scale", "_scale_inv"}) {
+    if (!name.ends_with(ending)) continue;
+    const std::string_view weight = name.substr(0, name.size() - ending.size());
+    if (weight.ends_with(".weight")) return weight;
+  }
+  return std::nullopt;
+}
+
+// Scales of what goes into a module, comes out of it or is cached: whoever computes with FP8 wants
+// them, and weights do not.
+bool is_of_activations(std::string_view name) {
+  constexpr auto kParts =
+      std::to_array<std::string_view>({"input_scale", "output_scale", "activation_scale", "k_scale",
+                                       "v_scale", "q_scale", "kv_scale"});
+  return std::ranges::contains(kParts, name.substr(name.rfind('.') + 1));
+}
+
+bool is_fp8(SafetensorsType type) {
+  return type == SafetensorsType::kF8E4M3 || type == SafetensorsType::kF8E5M2;
+}
+
 class Planner {
  public:
-  Planner(const HfArchitecture& architecture, const HfConfig& config,
-          const std::optional<PackedFormat>& format, const SafetensorsFolder& weights,
-          const TensorTypes& types)
+  Planner(const HfArchitecture& architecture, const HfConfig& config, const WeightFormat& format,
+          const SafetensorsFolder& weights, const TensorTypes& types)
       : architecture_(architecture),
         format_(format),
         weights_(weights),
@@ -70,15 +100,19 @@ class Planner {
   // Empty when the tensor needs no place of its own.
   Result<std::optional<TensorPlace>> find_place(const ShardTensor& tensor,
                                                 const std::optional<PackedPart>& part) const;
+  Status check_scale(const ShardTensor& scale, std::string_view weight) const;
   bool is_made_up_bias(const ShardTensor& tensor, const TensorPlace& place) const;
+  // A part of a quantized tensor; empty when there is none.
+  TensorView view_of(const std::string& name) const;
   Result<PackedMatrix> open_packed(std::string_view matrix) const;
   Status set_packed(TensorJob& job, std::string_view matrix) const;
   Status set_shape(TensorJob& job) const;
+  Status set_scaled(TensorJob& job) const;
   Status check_size(const TensorJob& job) const;
   Status set_edits(TensorJob& job, const TensorPlace& place) const;
 
   const HfArchitecture& architecture_;
-  const std::optional<PackedFormat>& format_;
+  const WeightFormat& format_;
   const SafetensorsFolder& weights_;
   const TensorTypes& types_;
   const std::uint32_t layers_;
@@ -102,8 +136,13 @@ Planner::Order Planner::order_of(const TensorPlace& place) const {
 
 Result<std::optional<TensorPlace>> Planner::find_place(
     const ShardTensor& tensor, const std::optional<PackedPart>& part) const {
+  if (const auto weight = scaled_weight_of(tensor.name())) {
+    GOGRID_RETURN_IF_ERROR(check_scale(tensor, *weight));
+    return std::nullopt;
+  }
+  if (format_.scaled && is_of_activations(tensor.name())) return std::nullopt;
   if (!part) return place_of(architecture_, tensor.name());
-  if (!format_) {
+  if (!format_.packed) {
     return refuse(ErrorCode::kUnsupported, tensor.name(),
                   "expected quantization_config in config.json, or quantize_config.json, that says "
                   "how it is packed: absent");
@@ -112,6 +151,23 @@ Result<std::optional<TensorPlace>> Planner::find_place(
     return place_of(architecture_, format_text("{}.weight", part->matrix));
   if (weights_.tensor(format_text("{}.qweight", part->matrix)) != nullptr) return std::nullopt;
   return refuse(ErrorCode::kCorrupt, tensor.name(), "expected qweight beside it: absent");
+}
+
+Status Planner::check_scale(const ShardTensor& scale, std::string_view weight) const {
+  if (!format_.scaled) {
+    return refuse_part(
+        ErrorCode::kUnsupported, scale.name(),
+        "expected quantization_config of fp8 or compressed-tensors in config.json, that "
+        "says what it scales: absent");
+  }
+  const ShardTensor* scaled = weights_.tensor(weight);
+  if (scaled == nullptr) {
+    return refuse_part(ErrorCode::kCorrupt, scale.name(), "expected weight beside it: absent");
+  }
+  if (is_fp8(scaled->info->type)) return {};
+  return refuse_part(
+      ErrorCode::kCorrupt, scale.name(),
+      format_text("expected a weight of F8_E4M3 beside it: {}", to_string(scaled->info->type)));
 }
 
 Status Planner::add(const ShardTensor& tensor) {
@@ -146,7 +202,7 @@ Status Planner::add(const ShardTensor& tensor) {
 // The tools give each packed matrix a bias, of zeros where the model has none; libllama takes none
 // but those that it knows.
 bool Planner::is_made_up_bias(const ShardTensor& tensor, const TensorPlace& place) const {
-  if (!format_ || place.suffix != ".bias") return false;
+  if (!format_.packed || place.suffix != ".bias") return false;
   const std::string_view gguf = place.rule->gguf;
   if (architecture_.biased_attention &&
       (gguf == "blk.{}.attn_q" || gguf == "blk.{}.attn_k" || gguf == "blk.{}.attn_v")) {
@@ -157,12 +213,16 @@ bool Planner::is_made_up_bias(const ShardTensor& tensor, const TensorPlace& plac
          std::ranges::all_of(tensor.data(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
+TensorView Planner::view_of(const std::string& name) const {
+  const ShardTensor* found = weights_.tensor(name);
+  return found == nullptr ? TensorView{} : TensorView{found->info, found->data()};
+}
+
 Result<PackedMatrix> Planner::open_packed(std::string_view matrix) const {
   const auto part = [&](std::string_view name) {
-    const ShardTensor* found = weights_.tensor(format_text("{}.{}", matrix, name));
-    return found == nullptr ? TensorView{} : TensorView{found->info, found->data()};
+    return view_of(format_text("{}.{}", matrix, name));
   };
-  return PackedMatrix::open(*format_, matrix,
+  return PackedMatrix::open(*format_.packed, matrix,
                             {part("qweight"), part("qzeros"), part("scales"), part("g_idx")});
 }
 
@@ -201,7 +261,22 @@ Status Planner::set_shape(TensorJob& job) const {
   job.spec.shape.assign(info.shape.rbegin(), info.shape.rend());
   job.type = stays_whole(job.spec) ? StoredType::kF32 : types_.plain;
   job.spec.type = ggml_type_of(job.type);
+  if (format_.scaled && is_fp8(info.type)) GOGRID_RETURN_IF_ERROR(set_scaled(job));
   return check_size(job);
+}
+
+Status Planner::set_scaled(TensorJob& job) const {
+  const std::string_view name = job.source.name();
+  const ScaledTensors tensors{{job.source.info, job.source.data()},
+                              view_of(format_text("{}_scale", name)),
+                              view_of(format_text("{}_scale_inv", name))};
+  const bool alone = tensors.scale.info == nullptr && tensors.scale_inv.info == nullptr;
+  const std::string_view module = name.substr(0, name.rfind('.'));
+  if (alone && format_.scaled->is_plain(module)) return {};
+  GOGRID_ASSIGN_OR_RETURN(ScaledMatrix opened,
+                          ScaledMatrix::open(*format_.scaled, module, tensors));
+  job.scaled = std::make_shared<const ScaledMatrix>(std::move(opened));
+  return {};
 }
 
 Status Planner::set_edits(TensorJob& job, const TensorPlace& place) const {
@@ -251,7 +326,10 @@ std::vector<TensorJob> Planner::jobs() {
 StoredType natural_type(const SafetensorsFolder& weights) {
   std::map<SafetensorsType, std::uint64_t> elements;
   for (const ShardTensor& tensor : weights.tensors()) {
-    if (tensor.info->shape.size() < 2 || packed_part_of(tensor.name())) continue;
+    if (tensor.info->shape.size() < 2 || packed_part_of(tensor.name()) ||
+        scaled_weight_of(tensor.name())) {
+      continue;
+    }
     elements[tensor.info->type] += tensor.info->elements;
   }
   if (elements.empty()) return StoredType::kF16;
@@ -262,8 +340,7 @@ StoredType natural_type(const SafetensorsFolder& weights) {
 }
 
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
-                                            const HfConfig& config,
-                                            const std::optional<PackedFormat>& format,
+                                            const HfConfig& config, const WeightFormat& format,
                                             const SafetensorsFolder& weights,
                                             const TensorTypes& types) {
   Planner planner(architecture, config, format, weights, types);

@@ -16,6 +16,8 @@
 #include "model/packed_format.h"
 #include "model/packed_matrix.h"
 #include "model/safetensors_folder.h"
+#include "model/scaled_format.h"
+#include "model/scaled_matrix.h"
 #include "model/weight_conversion.h"
 
 namespace gogrid {
@@ -27,8 +29,15 @@ struct TensorJob {
   ShardTensor source;                  // without info: `made` is the tensor
   std::vector<float> made;
   std::shared_ptr<const PackedMatrix> packed;  // not null: of source, which is its qweight
+  std::shared_ptr<const ScaledMatrix> scaled;  // not null: source times its scales
   std::uint32_t permuted_heads = 0;            // 0: rows stay where they are
   float shift = 0;                             // added to each element
+};
+
+// How the folder's weights are quantized, where they are: in one way at most.
+struct WeightFormat {
+  std::optional<PackedFormat> packed = {};  // by GPTQ or AWQ
+  std::optional<ScaledFormat> scaled = {};  // FP8
 };
 
 // The type that loses nothing of most of the weights, or F16 for those of 32 bits.
@@ -41,14 +50,13 @@ struct TensorTypes {
   std::optional<std::uint32_t> packed = {};
 };
 
-// In the order in which they are written: embeddings, layer by layer, the rest. Where there is a
-// `format`, tensors X.qweight and so on are packed ones. kUnsupported for a tensor or an element
-// type that is not known, kCorrupt when one is absent, there twice, or of another shape than the
-// configuration says;
-// kInvalidArgument for a packed type whose blocks do not divide a row.
+// In the order in which they are written: embeddings, layer by layer, the rest. By the
+// `format`, tensors X.qweight and so on are packed ones, and those of FP8 have scales. kUnsupported
+// for a tensor or an element type that is not known, kCorrupt when one is absent, there twice, or
+// of another shape than the configuration says; kInvalidArgument for a packed type whose blocks do
+// not divide a row.
 Result<std::vector<TensorJob>> plan_tensors(const HfArchitecture& architecture,
-                                            const HfConfig& config,
-                                            const std::optional<PackedFormat>& format,
+                                            const HfConfig& config, const WeightFormat& format,
                                             const SafetensorsFolder& weights,
                                             const TensorTypes& types);
 

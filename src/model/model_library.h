@@ -30,7 +30,7 @@ struct ModelEntry {
   std::string license;                 // general.license, "unknown" when the file does not say
   std::int64_t imported_at = 0;        // seconds since the epoch
   std::optional<ModelLoss> loss = {};  // the last that was measured
-  std::optional<RepackRecord> repacked = {};  // of one that GPTQ or AWQ had packed
+  std::optional<RepackRecord> repacked = {};  // of packed or scaled weights
 };
 
 // Thread-safe; several processes may share a folder. Nothing is under its final name before it is

@@ -124,6 +124,22 @@ double SquaredError::relative() const {
   return weights == 0 ? 1 : std::sqrt(error / weights);
 }
 
+SquaredError error_of(std::uint32_t type, const std::byte* stored, std::span<const float> weights,
+                      std::span<float> read_back) {
+  if (type == GGML_TYPE_F32) {
+    std::memcpy(read_back.data(), stored, read_back.size_bytes());
+  } else {
+    traits_of(type).to_float(stored, read_back.data(), static_cast<std::int64_t>(read_back.size()));
+  }
+  SquaredError sum;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const double difference = double{read_back[i]} - double{weights[i]};
+    sum.error += difference * difference;
+    sum.weights += double{weights[i]} * double{weights[i]};
+  }
+  return sum;
+}
+
 RowPacker::RowPacker(const PackedMatrix& matrix, std::uint32_t type)
     : matrix_(matrix),
       type_(type),
@@ -150,7 +166,7 @@ Result<SquaredError> RowPacker::pack(std::span<const std::uint64_t> rows,
                               "--type bf16",
                               traits_of(type_).type_name));
     }
-    sum += measure(row);
+    sum += error_of(type_, row, weights_, read_back_);
   }
   return sum;
 }
@@ -194,23 +210,6 @@ bool RowPacker::keep_codes(std::span<const std::uint8_t> codes, std::byte* out) 
     }
   }
   return finite;
-}
-
-// By ggml's own reading of what was written: whatever went wrong shows.
-SquaredError RowPacker::measure(const std::byte* packed) {
-  if (type_ == GGML_TYPE_F32) {
-    std::memcpy(read_back_.data(), packed, row_bytes_);
-  } else {
-    traits_of(type_).to_float(packed, read_back_.data(),
-                              static_cast<std::int64_t>(read_back_.size()));
-  }
-  SquaredError sum;
-  for (std::size_t i = 0; i < weights_.size(); ++i) {
-    const double difference = double{read_back_[i]} - double{weights_[i]};
-    sum.error += difference * difference;
-    sum.weights += double{weights_[i]} * double{weights_[i]};
-  }
-  return sum;
 }
 
 }  // namespace gogrid

@@ -39,6 +39,11 @@ struct SquaredError {
   double relative() const;
 };
 
+// What weights lose that are stored as `stored` says, of a ggml_type: as ggml reads it, whatever
+// went wrong shows. `read_back` is as long as `weights`, and scratch.
+SquaredError error_of(std::uint32_t type, const std::byte* stored, std::span<const float> weights,
+                      std::span<float> read_back);
+
 // Writes rows of a matrix in one type, and measures what they lost. Not thread-safe: one a thread.
 class RowPacker {
  public:
@@ -56,7 +61,6 @@ class RowPacker {
   void dequantize(std::span<const std::uint8_t> codes);
   bool keep_codes(std::span<const std::uint8_t> codes, std::byte* out);
   bool encode_row(std::span<const std::uint8_t> codes, std::byte* out);
-  SquaredError measure(const std::byte* packed);
 
   const PackedMatrix& matrix_;
   const std::uint32_t type_;

@@ -123,10 +123,12 @@ Result<PackedFormat> packed_format_of(const HfConfig& fields, std::string_view o
   const std::string method = lower(fields.text_or("quant_method", otherwise));
   GOGRID_RETURN_IF_ERROR(fields.status());
   if (method != "gptq" && method != "awq") {
-    return fail(ErrorCode::kUnsupported,
-                format_text("[import] expected weights that are not quantized, or by gptq or awq: "
-                            "they are by {}; import the original, and quantize that",
-                            method.empty() ? "an unnamed method" : excerpt(method)));
+    return fail(
+        ErrorCode::kUnsupported,
+        format_text(
+            "[import] expected weights that are not quantized, or by gptq, awq, "
+            "fp8 or compressed-tensors: they are by {}; import the original, and quantize that",
+            method.empty() ? "an unnamed method" : excerpt(method)));
   }
   PackedFormat format = method == "gptq" ? gptq_format(fields) : awq_format(fields);
   GOGRID_RETURN_IF_ERROR(fields.status());

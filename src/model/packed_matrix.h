@@ -26,12 +26,6 @@
 
 namespace gogrid {
 
-// A tensor and its bytes, which may begin anywhere.
-struct TensorView {
-  const SafetensorsTensor* info = nullptr;  // null: there is none
-  std::span<const std::byte> data;
-};
-
 struct PackedTensors {
   TensorView qweight;
   TensorView qzeros;

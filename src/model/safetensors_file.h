@@ -4,6 +4,7 @@
 // data, without holes. https://huggingface.co/docs/safetensors
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -48,6 +49,12 @@ struct SafetensorsTensor {
   std::uint64_t elements = 0;
   Bytes offset = 0;  // from the start of the file
   Bytes size = 0;
+};
+
+// A tensor and its bytes, which may begin anywhere.
+struct TensorView {
+  const SafetensorsTensor* info = nullptr;  // null: there is none
+  std::span<const std::byte> data;
 };
 
 // Far above every published file (whose headers are below 8 MiB), and low enough that no file costs

@@ -1,5 +1,6 @@
-// A line of JSON, what a folder says of how its weights are packed, and then a safetensors file
-// with the parts of a matrix "w". What is accepted must be safe to unpack, and adds up.
+// A line of JSON, what a folder says of how its weights are packed or scaled, and then a
+// safetensors file with the parts of a matrix "w". What is accepted must be safe to read, and adds
+// up.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +16,8 @@
 #include "model/packed_format.h"
 #include "model/packed_matrix.h"
 #include "model/safetensors_file.h"
+#include "model/scaled_format.h"
+#include "model/scaled_matrix.h"
 
 namespace {
 
@@ -53,6 +56,51 @@ void check(const PackedMatrix& matrix) {
   if (matrix.inputs() * matrix.outputs() <= kMostWeights) pack_all(matrix);
 }
 
+TensorView view_of(const SafetensorsFile& file, const char* name) {
+  const SafetensorsTensor* tensor = file.tensor(name);
+  return tensor == nullptr ? TensorView{} : TensorView{tensor, file.data(*tensor)};
+}
+
+void check_packed(const PackedFormat& format, const SafetensorsFile& file) {
+  const auto matrix = PackedMatrix::open(format, "w",
+                                         {view_of(file, "w.qweight"), view_of(file, "w.qzeros"),
+                                          view_of(file, "w.scales"), view_of(file, "w.g_idx")});
+  if (matrix) {
+    check(*matrix);
+  } else {
+    require(matrix.error().message.starts_with("[import] tensor \"w\"."), "a refusal says where");
+  }
+}
+
+// Read at once and one by one, weights are the same.
+void check(const ScaledMatrix& matrix) {
+  const std::uint64_t count = matrix.rows() * matrix.columns();
+  require(count > 0, "there are weights");
+  if (count > kMostWeights) return;
+  std::vector<float> whole(count);
+  matrix.read(0, whole);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    float one = 0;
+    matrix.read(i, std::span(&one, 1));
+    require(one == whole[i] || (std::isnan(one) && std::isnan(whole[i])), "weights are the same");
+  }
+}
+
+void check_scaled(const ScaledFormat& format, const SafetensorsFile& file) {
+  require(!format.block || (format.block->rows >= 1 && format.block->columns >= 1),
+          "blocks have weights");
+  const ScaledTensors tensors{view_of(file, "w.weight"), view_of(file, "w.weight_scale"),
+                              view_of(file, "w.weight_scale_inv")};
+  if (tensors.weight.info == nullptr) return;
+  const auto matrix = ScaledMatrix::open(format, "w", tensors);
+  if (matrix) {
+    check(*matrix);
+  } else {
+    require(matrix.error().message.starts_with("[import] tensor \"w\".weight"),
+            "a refusal says where");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -61,24 +109,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto json = parse_json(whole.substr(0, end), "fuzz", {.size = 4096, .depth = 8, .values = 256});
   if (!json || !json->is_object()) return 0;
   const auto fields = HfConfig::of(*std::move(json), "fuzz");
-  const auto format = packed_format_of(*fields, "gptq");
-  if (!format) {
-    require(format.error().message.starts_with("[import] "), "a refusal says where");
+  const auto scaled = scaled_format_of(*fields);
+  const auto packed = packed_format_of(*fields, "gptq");
+  if (!scaled || (!*scaled && !packed)) {
+    const Error& error = scaled ? packed.error() : scaled.error();
+    require(error.message.starts_with("[import] "), "a refusal says where");
     return 0;
   }
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(std::min(end + 1, size));
   const auto file = SafetensorsFile::parse(bytes, "fuzz");
   if (!file) return 0;
-  const auto part = [&](const char* name) {
-    const SafetensorsTensor* tensor = file->tensor(name);
-    return tensor == nullptr ? TensorView{} : TensorView{tensor, file->data(*tensor)};
-  };
-  const auto matrix = PackedMatrix::open(
-      *format, "w", {part("w.qweight"), part("w.qzeros"), part("w.scales"), part("w.g_idx")});
-  if (matrix) {
-    check(*matrix);
+  if (*scaled) {
+    check_scaled(**scaled, *file);
   } else {
-    require(matrix.error().message.starts_with("[import] tensor \"w\"."), "a refusal says where");
+    check_packed(*packed, *file);
   }
   return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -23,6 +24,7 @@
 #include "model/hf_architectures.h"
 #include "support/packed_weights.h"
 #include "support/safetensors_builder.h"
+#include "support/scaled_weights.h"
 #include "support/temporary_folder.h"
 
 namespace gogrid {
@@ -585,6 +587,246 @@ TEST_F(PackedImport, ZerosThatAreNotStoredAsSaidAreNoted) {
   ASSERT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", StoredType::kF32}));
   EXPECT_EQ(contents_of(*GgufFile::open(folder_ / "m.gguf")).tensors,
             contents_of(*GgufFile::open(folder_ / "plain.gguf")).tensors);
+}
+
+// --- FP8 weights with scales
+
+const std::string kFp8 = R"({"quant_method": "fp8", "activation_scheme": "static"})";
+const std::string kFp8Blocks = R"({"quant_method": "fp8", "weight_block_size": [128, 128]})";
+
+std::string compressed_tensors(const std::string& strategy) {
+  return R"({"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups":
+             {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float",
+             "symmetric": true, "strategy": )" +
+         strategy + R"(}}}, "ignore": ["lm_head", "re:.*o_proj"]})";
+}
+
+struct ScaledCase {
+  std::string name;
+  std::string from;  // as the record says it
+  testing::ScaledModel model;
+};
+
+std::vector<ScaledCase> scaled_cases() {
+  using enum testing::ScaleShape;
+  const std::string rows = ", a scale a tensor or row";
+  return {
+      {"AutoFp8",
+       "fp8" + rows,
+       {.quantization = kFp8, .scales = {.shape = kNumber}, .activation_scales = true}},
+      {"AutoFp8OfOne",
+       "fp8" + rows,
+       {.quantization = kFp8, .scales = {.shape = kOne, .type = "BF16"}}},
+      {"Fp8WithoutBlocksByTheOtherName",
+       "fp8" + rows,
+       {.quantization = kFp8, .scales = {.shape = kNumber, .part = "weight_scale_inv"}}},
+      {"CompressedTensors",
+       "compressed-tensors fp8" + rows,
+       {.quantization = compressed_tensors("\"tensor\""),
+        .scales = {.shape = kOne},
+        .plain = {"self_attn.o_proj"},
+        .activation_scales = true}},
+      {"CompressedTensorsByRow",
+       "compressed-tensors fp8" + rows,
+       {.quantization = compressed_tensors("\"channel\""),
+        .scales = {.shape = kRowsOfOne, .type = "BF16"}}},
+      {"CompressedTensorsByPlainRow",
+       "compressed-tensors fp8" + rows,
+       {.quantization = compressed_tensors("\"channel\""),
+        .scales = {.shape = kRows, .type = "F16"}}},
+      {"CompressedTensorsInBlocks",
+       "compressed-tensors fp8, blocks of 48 x 32",
+       {.quantization = compressed_tensors(R"("block", "block_structure": [48, 32])"),
+        .scales = {.shape = kBlocks, .block_rows = 48, .block_columns = 32}}},
+      {"DeepSeek",
+       "fp8, blocks of 128 x 128",
+       {.quantization = kFp8Blocks, .scales = {.shape = kBlocks, .part = "weight_scale_inv"}}},
+      {"Qwen3",
+       "fp8, blocks of 128 x 128",
+       {.quantization = kFp8Blocks,
+        .scales = {.shape = kBlocks, .part = "weight_scale_inv", .type = "BF16"},
+        .plain = {"mlp.down_proj", "self_attn.k_proj"}}},
+  };
+}
+
+class ScaledModels : public ::testing::TestWithParam<ScaledCase> {
+ protected:
+  ScaledModels() {
+    testing::write_scaled_model(kFixtures, folder_ / "scaled", folder_ / "plain", GetParam().model);
+  }
+  std::uint64_t matrices() const { return 2 * (7 - GetParam().model.plain.size()); }
+  Lines tensors(const std::string& name) const {
+    return contents_of(*GgufFile::open(folder_ / name)).tensors;
+  }
+  // Imports both; answers what the scaled ones lost.
+  RepackRecord convert_both(const std::optional<StoredType>& type) {
+    EXPECT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", type}));
+    const auto record = convert_packed(folder_ / "scaled", folder_ / "scaled.gguf", {"m", type});
+    EXPECT_TRUE(record) << record.error().message;
+    return record && *record ? **record : RepackRecord{};
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_P(ScaledModels, AsFloatsAreTheModelThatWasScaled) {
+  const RepackRecord record = convert_both(StoredType::kF32);
+  EXPECT_EQ(tensors("scaled.gguf"), tensors("plain.gguf"));
+  EXPECT_EQ(record.tensors, matrices());
+  EXPECT_EQ(record.worst, 0);
+  EXPECT_EQ(record.from, GetParam().from);
+}
+
+TEST_P(ScaledModels, AreRoundedAsTheirWeightsAndWhatThatLosesIsRecorded) {
+  const RepackRecord halves = convert_both({});
+  EXPECT_EQ(tensors("scaled.gguf"), tensors("plain.gguf"));
+  EXPECT_EQ(GgufFile::open(folder_ / "scaled.gguf")->tensor("blk.0.attn_q.weight")->type,
+            GGML_TYPE_F16);
+  EXPECT_EQ(halves.tensors, matrices());
+  // A float is at most half a step of the type from what it is rounded to.
+  EXPECT_GT(halves.mean, 1e-6);
+  EXPECT_LE(halves.mean, halves.worst);
+  EXPECT_LE(halves.worst, 0x1p-11);
+  EXPECT_THAT(halves.worst_tensor, StartsWith("blk."));
+  const RepackRecord shorter = convert_both(StoredType::kBF16);
+  EXPECT_EQ(tensors("scaled.gguf"), tensors("plain.gguf"));
+  EXPECT_GE(shorter.worst, halves.worst);
+  EXPECT_LE(shorter.worst, 0x1p-8);
+}
+
+const std::vector<ScaledCase> kScaledCases = scaled_cases();
+INSTANTIATE_TEST_SUITE_P(All, ScaledModels, ::testing::ValuesIn(kScaledCases),
+                         [](const auto& one) { return one.param.name; });
+
+// A scaled model, to be broken.
+class ScaledImport : public HfImport {
+ protected:
+  void make(const testing::ScaledModel& made) {
+    for (const fs::path& folder : {model(), folder_ / "plain"}) fs::remove_all(folder);
+    testing::write_scaled_model(kFixtures, model(), folder_ / "plain", made);
+  }
+  void make_blocks() {
+    make({.quantization = kFp8Blocks,
+          .scales = {.shape = testing::ScaleShape::kBlocks, .part = "weight_scale_inv"}});
+  }
+};
+
+TEST_F(ScaledImport, TheErrorIsThatOfWhatWasWritten) {
+  make({.quantization = kFp8, .scales = {.shape = testing::ScaleShape::kRows}});
+  const auto record = convert_packed(model(), folder_ / "m.gguf", {"m", StoredType::kBF16});
+  ASSERT_TRUE(record && *record) << record.error().message;
+  ASSERT_TRUE(convert(folder_ / "plain", folder_ / "plain.gguf", {"m", StoredType::kF32}));
+  const auto plain = GgufFile::open(folder_ / "plain.gguf");
+  const auto came = GgufFile::open(folder_ / "m.gguf");
+  const GgufTensor* tensor = came->tensor((*record)->worst_tensor);
+  ASSERT_NE(tensor, nullptr);
+  std::vector<float> expected(tensor->shape[0] * tensor->shape[1]);
+  std::memcpy(expected.data(), plain->data(*plain->tensor(tensor->name)).data(),
+              expected.size() * sizeof(float));
+  double error = 0;
+  double all = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    std::uint16_t stored = 0;
+    std::memcpy(&stored, came->data(*tensor).data() + i * sizeof stored, sizeof stored);
+    const float value = std::bit_cast<float>(std::uint32_t{stored} << 16);
+    error += std::pow(double{value} - double{expected[i]}, 2);
+    all += std::pow(double{expected[i]}, 2);
+  }
+  EXPECT_GT(error, 0);
+  EXPECT_NEAR((*record)->worst, std::sqrt(error / all), 1e-9);
+}
+
+TEST_F(ScaledImport, WeightsWithoutTheirScalesAreRefused) {
+  make_blocks();
+  edit("model.safetensors", "layers.1.mlp.up_proj.weight_scale_inv",
+       "layers.1.mlp.up_proj.activation_scale");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message,
+              HasSubstr("model.layers.1.mlp.up_proj\".weight: expected weight_scale or "
+                        "weight_scale_inv beside it, since config.json says fp8, blocks of "
+                        "128 x 128: absent"));
+  // But for those of which it says that they have none.
+  edit("config.json", "\"weight_block_size\"",
+       "\"modules_to_not_convert\": [\"mlp.up_proj\"], \"weight_block_size\"");
+  const auto record = convert_packed(model(), folder_ / "m.gguf", {"m", {}});
+  ASSERT_TRUE(record && *record) << record.error().message;
+  EXPECT_EQ((*record)->tensors, 13U);
+}
+
+TEST_F(ScaledImport, ScalesWithoutTheirWeightAreRefused) {
+  make_blocks();
+  edit("model.safetensors", "model.layers.1.mlp.up_proj.weight\"",
+       "vision_tower.x.mlp.up_proj.weight\"");
+  // A weight of nobody's is left out, and wants no scales.
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message,
+              HasSubstr("layers.1.mlp.up_proj\".weight_scale_inv: expected weight beside it: "
+                        "absent"));
+}
+
+TEST_F(ScaledImport, ScalesOfWeightsThatAreNotFp8AreRefused) {
+  make({.quantization = kFp8, .plain = {"mlp.up_proj"}, .plain_has_scales = true});
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message,
+              HasSubstr("layers.0.mlp.up_proj\".weight_scale: expected a weight of F8_E4M3 beside "
+                        "it: BF16"));
+}
+
+TEST_F(ScaledImport, HowItIsScaledHasToBeSaid) {
+  make_blocks();
+  edit("config.json", "quantization_config", "quantisation_config");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message,
+              HasSubstr(".weight_scale_inv: expected quantization_config of fp8 or "
+                        "compressed-tensors in config.json"));
+}
+
+TEST_F(ScaledImport, BlocksThatAreNotThoseOfTheConfigurationAreRefused) {
+  make_blocks();
+  edit("config.json", "[128, 128]", "[128, 64]");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message, HasSubstr("expected 2 x 4 of F32, BF16 or F16 for fp8, blocks of "
+                                           "128 x 64: 2 x 2 of F32"));
+  edit("config.json", "[128, 64]", "[0, 128]");
+  EXPECT_EQ(refusal().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal().message, HasSubstr("weight_block_size: expected rows and columns"));
+  edit("config.json", "[0, 128]", "null");
+  EXPECT_THAT(refusal().message, HasSubstr("expected one number, or 160 for as many rows, of F32"));
+}
+
+TEST_F(ScaledImport, ScalesOfActivationsAreUnknownWhereNothingIsScaled) {
+  make({.quantization = kFp8, .activation_scales = true});
+  edit("config.json", "\"fp8\"", "\"hqq\"");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message,
+              HasSubstr("by gptq, awq, fp8 or compressed-tensors: they are by \"hqq\""));
+  edit("config.json", "quantization_config", "quantisation_config");
+  EXPECT_EQ(refusal().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(refusal().message, HasSubstr("mlp.down_proj.input_scale"));
+}
+
+TEST_F(ScaledImport, WeightsBeyondTheRangeAreRefusedWithTheWayOut) {
+  make({.quantization = kFp8, .scales = {.size = 1e4F}});
+  EXPECT_EQ(refusal().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(refusal().message, HasSubstr("import with --type bf16"));
+  EXPECT_TRUE(convert_packed(model(), folder_ / "m.gguf", {"m", StoredType::kBF16}));
+  fs::remove(folder_ / "m.gguf");
+  make({.quantization = kFp8, .scales = {.size = 1e38F}});
+  EXPECT_EQ(refusal({"m", StoredType::kBF16}).code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal({"m", StoredType::kF32}).message, HasSubstr("expected finite weights"));
+}
+
+TEST_F(ScaledImport, WeightsThatAreNoNumbersAreRefused) {
+  make({.quantization = kFp8, .has_no_number = true});
+  EXPECT_EQ(refusal({"m", StoredType::kBF16}).code, ErrorCode::kCorrupt);
+  EXPECT_THAT(refusal({"m", StoredType::kBF16}).message, HasSubstr("expected finite weights"));
+  EXPECT_EQ(refusal().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(ScaledImport, TypesOfBlocksAreForPackedWeightsOnly) {
+  make_blocks();
+  const Error error = refusal({"m", {}, std::uint32_t{GGML_TYPE_Q4_K}});
+  EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(error.message, HasSubstr("gogrid quantize"));
 }
 
 }  // namespace
