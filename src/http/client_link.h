@@ -29,6 +29,11 @@ class ClientLink {
   // Runs on the connection's thread, in order.
   void post(std::function<void()> work) const { client_->loop->queueInLoop(std::move(work)); }
 
+  // The same, in so many seconds.
+  void post_later(double seconds, std::function<void()> work) const {
+    client_->loop->runAfter(seconds, std::move(work));
+  }
+
   // On the connection's thread only.
   void close_when_sent() const {
     if (const auto connection = client_->tcp.lock()) connection->shutdown();

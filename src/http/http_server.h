@@ -33,6 +33,7 @@ struct HttpOptions {
   // Unsent bytes of one stream before its reader counts as slow, and its sequences are held.
   std::size_t max_stream_backlog = 256 * kKiB;
   std::uint32_t max_connections = 12'000;               // 503 above
+  std::uint32_t max_files = 32;                         // of the library, sent at once: 503 above
   Duration idle_timeout = std::chrono::seconds(60);     // nothing asked, nothing moves: closed
   Duration read_timeout = std::chrono::seconds(30);     // first to last byte of a request: 408
   Duration request_timeout = std::chrono::minutes(10);  // 504 after it; X-GoGrid-Timeout: shorter

@@ -31,28 +31,38 @@ std::string library_entry_json(const ModelEntry& entry) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-drogon::HttpResponsePtr library_file(const ModelEntry& entry, const drogon::HttpRequest& request,
-                                     const std::string& request_id) {
+void send_library_file(const ModelEntry& entry, const Exchange& exchange, ClientLink link,
+                       const std::shared_ptr<FileReaders>& readers) {
+  const drogon::HttpRequest& request = *exchange.request();
   const auto asked = is_of_this_version(request, entry)
                          ? asked_range(request.getHeader("range"), entry.size)
                          : AskedRange{{0, entry.size}, false};
   if (!asked) {
-    auto response = make_response(request_id, 416, {});
+    const auto response = make_response(exchange.request_id(), 416, {});
     response->addHeader("Content-Range", format_text("bytes */{}", entry.size));
-    return response;
+    exchange.count(416);
+    return exchange.answer()(response);
   }
   const ByteRange& range = asked->range;
-  auto response = drogon::HttpResponse::newFileResponse(
-      entry.path.string(), range.first, range.size(), false, {}, drogon::CT_CUSTOM, kFileType);
-  response->setStatusCode(asked->part ? drogon::k206PartialContent : drogon::k200OK);
+  auto stream =
+      FileStream::open(readers, entry.path, range, std::move(link), exchange.closes_after());
+  if (!stream) return exchange.refuse(stream.error());
+  const auto response = drogon::HttpResponse::newAsyncStreamResponse(
+      [stream = *std::move(stream)](drogon::ResponseStreamPtr raw) {
+        stream->start(std::move(raw));
+      });
+  const int status = asked->part ? 206 : 200;
+  response->setStatusCode(static_cast<drogon::HttpStatusCode>(status));
+  response->setContentTypeString(kFileType);
   response->addHeader("Accept-Ranges", "bytes");
   response->addHeader("ETag", etag_of(entry));
-  response->addHeader("X-Request-Id", request_id);
+  response->addHeader("X-Request-Id", exchange.request_id());
   if (asked->part) {
     response->addHeader("Content-Range",
                         format_text("bytes {}-{}/{}", range.first, range.last - 1, entry.size));
   }
-  return response;
+  exchange.count(status);
+  exchange.answer()(response);
 }
 
 }  // namespace gogrid

@@ -2,20 +2,20 @@
 // only.
 #pragma once
 
-#include <drogon/HttpRequest.h>
-#include <drogon/HttpResponse.h>
-
+#include <memory>
 #include <string>
 
+#include "http/client_link.h"
+#include "http/exchange.h"
+#include "http/file_stream.h"
 #include "model/model_library.h"
 
 namespace gogrid {
 
 std::string library_entry_json(const ModelEntry& entry);
 
-// The model's file, or the part of it that Range asks for; its ETag is the digest. Sent from the
-// file as the client reads, in the kernel: takes no memory.
-drogon::HttpResponsePtr library_file(const ModelEntry& entry, const drogon::HttpRequest& request,
-                                     const std::string& request_id);
+// Answers with the model's file, or the part of it that Range asks for; its ETag is the digest.
+void send_library_file(const ModelEntry& entry, const Exchange& exchange, ClientLink link,
+                       const std::shared_ptr<FileReaders>& readers);
 
 }  // namespace gogrid

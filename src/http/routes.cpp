@@ -136,6 +136,8 @@ Routes::Routes(const HttpOptions& options, const HttpServices& services,
     : services_(services),
       guard_(std::move(guard)),
       completions_(options, services),
+      files_(std::make_shared<FileReaders>(
+          options.max_files, [governor = services.governor] { return governor->runs(); })),
       aside_(1, kAsideQueue) {}
 
 void Routes::handle(const drogon::HttpRequestPtr& request, const AnswerCallback& answer) {
@@ -312,9 +314,9 @@ void Routes::library_bytes(const std::shared_ptr<Exchange>& exchange) {
       return exchange->refuse({ErrorCode::kUnavailable, "paused (" + state.why + ")", {}, {}});
     const auto entry = services_.library->find(named_path(exchange->request()->path())->model);
     if (!entry) return exchange->refuse(entry.error());
-    const auto response = library_file(*entry, *exchange->request(), exchange->request_id());
-    exchange->count(static_cast<int>(response->statusCode()));
-    exchange->answer()(response);
+    auto client = guard_->find(exchange->request());
+    if (!client) return exchange->refuse({ErrorCode::kCancelled, "the client has left", {}, {}});
+    send_library_file(*entry, *exchange, ClientLink(std::move(client)), files_);
   });
 }
 

@@ -11,6 +11,7 @@
 #include "http/completion_routes.h"
 #include "http/connection_guard.h"
 #include "http/exchange.h"
+#include "http/file_stream.h"
 #include "http/http_server.h"
 #include "http/worker_pool.h"
 
@@ -33,6 +34,7 @@ class Routes {
   void close() {
     gate_.close();
     completions_.close();
+    files_->stop();
   }
 
  private:
@@ -65,6 +67,7 @@ class Routes {
   const std::shared_ptr<ConnectionGuard> guard_;
   Gate gate_;
   CompletionRoutes completions_;
+  const std::shared_ptr<FileReaders> files_;
   WorkerPool aside_;  // last: what reads or writes files, one after the other
 };
 

@@ -2,6 +2,7 @@
 // them.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -22,9 +23,12 @@ class WorkerPool {
 
   // Finishes what was accepted, and takes no more. By one thread.
   void stop() {
+    stopped_ = true;
     queue_.close();
     threads_.clear();
   }
+
+  bool stopped() const { return stopped_; }
 
   // False when the queue is full: `work` was not taken.
   bool try_post(std::function<void()>&& work) {
@@ -44,6 +48,7 @@ class WorkerPool {
     }
   }
 
+  std::atomic<bool> stopped_{false};
   BoundedQueue<std::function<void()>> queue_;
   std::vector<std::jthread> threads_;  // last: joined first
 };

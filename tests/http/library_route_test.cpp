@@ -97,8 +97,57 @@ TEST_F(LibraryRoute, OfAHeadSendsNoBytes) {
               "Host: localhost\r\n\r\n");
   const auto head = client.receive(true);
   EXPECT_EQ(head.status, 200);
-  EXPECT_EQ(head.header("content-length"), std::to_string(content_.size()));
+  EXPECT_EQ(head.header("etag"), "\"sha256:" + entry_.digest + "\"");
   EXPECT_EQ(client.receive().body, R"({"status":"alive"})");
+}
+
+TEST_F(LibraryRoute, OthersAreAnsweredWhileAClientReadsSlowly) {
+  HttpClient slow = TestServer::instance().connect(4096);
+  slow.send_request("GET", kPath);
+  EXPECT_EQ(ask("/healthz").status, 200);
+  EXPECT_TRUE(slow.receive().body == content_);
+}
+
+TEST_F(LibraryRoute, SendsAtMostSoManyFilesAtOnce) {
+  std::vector<HttpClient> slow;
+  for (int i = 0; i < 4; ++i) {
+    slow.push_back(TestServer::instance().connect(4096));
+    slow.back().send_request("GET", kPath);
+    ASSERT_EQ(slow.back().receive_head().status, 200);
+  }
+  EXPECT_EQ(ask(kPath).status, 503);
+  slow.clear();
+  EXPECT_TRUE(eventually([&] { return ask(kPath).status == 200; }));
+}
+
+TEST_F(LibraryRoute, ABeginningThatAPauseMeetsGoesOnAfterIt) {
+  Governor& governor = TestServer::instance().governor();
+  HttpClient slow = TestServer::instance().connect(4096);
+  slow.send_request("GET", kPath);
+  ASSERT_EQ(slow.receive_head().status, 200);
+  governor.pause(PauseReason::kOperator, "a film", {});
+  std::string body;
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_LT(body.size(), content_.size());
+    governor.resume(PauseReason::kOperator);
+  });
+  later.join();
+  while (auto piece = slow.receive_piece()) {
+    if (piece->empty()) break;
+    body += *piece;
+  }
+  EXPECT_TRUE(body == content_);
+}
+
+TEST_F(LibraryRoute, AModelWhoseFileIsGoneIsNotFound) {
+  TestServer& server = TestServer::instance();
+  write_tiny_model(server.state.path() / "gone.gguf", {.n_layers = 3});
+  const auto entry = server.library.import_file(server.state.path() / "gone.gguf", "gone");
+  ASSERT_TRUE(entry);
+  std::filesystem::remove(entry->path);
+  EXPECT_GE(ask("/admin/v1/models/gone/file").status, 400);
+  EXPECT_EQ(ask(kPath).body.size(), content_.size()) << "others are there";
 }
 
 TEST_F(LibraryRoute, SendsNothingWhileWorkIsPaused) {

@@ -34,6 +34,7 @@ inline HttpOptions small_options() {
   options.max_buffered = 256 * kKiB;
   options.max_stream_backlog = 32 * kKiB;
   options.max_connections = 48;
+  options.max_files = 4;
   options.idle_timeout = 1500ms;
   options.read_timeout = 1s;
   options.request_timeout = 7s;
