@@ -53,6 +53,19 @@ PullRules rules_of(const PullChoices& pull) {
   return rules;
 }
 
+constexpr std::string_view kLinks = ".parts";
+
+// What a crash left of links to headers that are gone.
+void remove_dead_links(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().string();
+    if (!name.ends_with(kLinks)) continue;
+    const std::string header = name.substr(0, name.size() - kLinks.size());
+    if (!std::filesystem::exists(header, ignored)) std::filesystem::remove_all(name, ignored);
+  }
+}
+
 }  // namespace
 
 Result<RemoteSource> resolve_remote(const PullChoices& pull, const PullHooks& hooks,
@@ -99,8 +112,10 @@ Result<RemoteModel> look_at_remote(const Workspace& workspace, PullChoices pull,
   }
   looked.source.path = paths.front();
   if (paths.size() == 1) return looked;
+  remove_dead_links(workspace.scratch());
   GOGRID_ASSIGN_OR_RETURN(
-      looked.links, PartLinks::make(looked.headers.front().path().string() + ".parts", paths));
+      looked.links,
+      PartLinks::make(looked.headers.front().path().string() + std::string(kLinks), paths));
   looked.source.path = looked.links->first();
   return looked;
 }

@@ -164,8 +164,9 @@ class FileFetch {
   bool told_patience_ = false;    // since then
   bool answered_ = false;         // by content once: only then more connections are opened
   Bytes next_look_ = kFirstLook;  // at the header
-  bool parts_came_;               // in this pull or an earlier one
-  bool whole_only_ = false;       // the server sends no parts
+  bool judged_whole_ = false;
+  bool parts_came_;          // in this pull or an earlier one
+  bool whole_only_ = false;  // the server sends no parts
 };
 
 bool Slot::head(const HttpHead& head) {
@@ -489,7 +490,10 @@ Status FileFetch::keep_up(Bytes hash_at_once) {
 // What can never be a model here is not fetched to its last byte.
 Status FileFetch::judge_header() {
   const Bytes prefix = plan_.present().prefix();
-  if (prefix < next_look_ || prefix == remote_.size) return {};
+  // A whole file is judged by the library; but for a part by itself, as one of a model.
+  const bool whole = prefix == remote_.size;
+  if (whole ? remote_.part.count == 1 || judged_whole_ : prefix < next_look_) return {};
+  judged_whole_ = whole;
   GOGRID_ASSIGN_OR_RETURN(const bool right, judge_beginning(partial_.path(), prefix, remote_.part));
   next_look_ = right ? remote_.size : 2 * prefix;
   return {};

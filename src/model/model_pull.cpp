@@ -72,6 +72,7 @@ class ModelPull {
   Result<WholeFile> fetch_whole(const RemoteFile& remote, const PullHooks& hooks);
   Result<PullReport> fetch_parts();
   Status expect_room() const;
+  Progress unless_paused(int half) const;
   Result<ModelEntry> join(std::span<const std::filesystem::path> files) const;
 
   ModelLibrary& library_;
@@ -82,6 +83,8 @@ class ModelPull {
   const PullRules& rules_;
   const PullHooks& hooks_;
   const Clock& clock_;
+  std::filesystem::path links_folder() const { return folder_ / (key_ + ".parts"); }
+
   const std::filesystem::path folder_;
   const std::string key_;
 };
@@ -90,7 +93,7 @@ class ModelPull {
 // the file changed: one of many servers behind an address may name it differently. What is kept is
 // given up only when it is told again.
 Status ModelPull::confirm_version() {
-  if (!remote_.sha256.empty()) return {};
+  if (!remote_.sha256.empty() || !remote_.parts.empty()) return {};
   const auto kept = PartialFile::record(folder_, key_);
   for (int look = 0; look < kLooks; ++look) {
     if (!kept || kept->validator.empty() || continues(*kept, state_of(remote_))) return {};
@@ -145,6 +148,8 @@ Status ModelPull::tidy() const {
 // For whoever holds the lock.
 Status ModelPull::tidy_locked() const {
   GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_, !remote_.sha256.empty()));
+  std::error_code ignored;
+  std::filesystem::remove_all(links_folder(), ignored);
   for (const RemoteFile& part : remote_.parts) {
     GOGRID_ASSIGN_OR_RETURN(const auto lock, PartialLock::try_take(folder_, key_of(part)));
     if (lock) GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_of(part), true));
@@ -246,7 +251,8 @@ Result<PullReport> ModelPull::fetch_parts() {
   }
   hooks_.say(format_text("all {} parts are here: one file is made of them", files.size()));
   auto entry = join(files);
-  if (entry || is_of_no_use(entry.error())) {
+  const bool too_large = !entry && entry.error().code == ErrorCode::kTooLarge;  // all together
+  if (entry || too_large || is_of_no_use(entry.error())) {
     for (const RemoteFile& part : remote_.parts)
       GOGRID_RETURN_IF_ERROR(PartialFile::tidy(folder_, key_of(part), true));
   }
@@ -255,13 +261,25 @@ Result<PullReport> ModelPull::fetch_parts() {
   return report;
 }
 
+// Of the two halves of making one file: waits while the pull is to wait.
+Progress ModelPull::unless_paused(int half) const {
+  return [this, half](Bytes done, Bytes total) {
+    if (hooks_.progress && !hooks_.progress(done + (half == 0 ? 0 : total), 2 * total))
+      return false;
+    while (hooks_.keep_going && !hooks_.keep_going()) {
+      if (hooks_.stopped()) return false;
+      std::this_thread::sleep_for(kLockLook);
+    }
+    return !hooks_.stopped();
+  };
+}
+
 Result<ModelEntry> ModelPull::join(std::span<const std::filesystem::path> files) const {
-  GOGRID_ASSIGN_OR_RETURN(const PartLinks links,
-                          PartLinks::make(folder_ / (key_ + ".parts"), files));
+  GOGRID_ASSIGN_OR_RETURN(const PartLinks links, PartLinks::make(links_folder(), files));
   GOGRID_ASSIGN_OR_RETURN(const GgufFile source, GgufFile::open(links.first()));
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, library_.begin(name_));
-  GOGRID_ASSIGN_OR_RETURN(file, write_merged(source, std::move(file), hooks_.progress));
-  GOGRID_ASSIGN_OR_RETURN(std::string digest, sha256_file(file.path(), hooks_.progress));
+  GOGRID_ASSIGN_OR_RETURN(file, write_merged(source, std::move(file), unless_paused(0)));
+  GOGRID_ASSIGN_OR_RETURN(std::string digest, sha256_file(file.path(), unless_paused(1)));
   GOGRID_RETURN_IF_ERROR(PartialFile::note_finished(folder_, key_, state_of(remote_), digest));
   return library_.import_written(std::move(file), name_, {}, {}, std::move(digest));
 }

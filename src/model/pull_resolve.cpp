@@ -80,11 +80,7 @@ Result<std::vector<HubFile>> Resolver::files_of(const HubSource& source, const H
 // What tells this version of all parts from every other.
 std::string version_of(std::span<const RemoteFile> parts) {
   Sha256 hash;
-  for (const RemoteFile& part : parts) {
-    hash.update(part.sha256.empty()
-                    ? format_text("{} {} {}\n", part.url.text(), part.size, part.validator)
-                    : part.sha256 + "\n");
-  }
+  for (const RemoteFile& part : parts) hash.update(format_text("{} {}\n", part.sha256, part.size));
   return hash.finish();
 }
 
@@ -97,7 +93,14 @@ Result<RemoteFile> joined(std::vector<RemoteFile> parts, const std::string& name
   std::set<std::string_view> digests;
   for (const RemoteFile& part : parts) {
     whole.size += part.size;  // few enough, each below kMaxModelSize
-    if (part.sha256.empty() || digests.insert(part.sha256).second) continue;
+    if (part.sha256.empty()) {
+      return fail(ErrorCode::kUnsupported,
+                  format_text("[pull] {}: expected the SHA-256 of each of its {} parts: the hub "
+                              "names none of this one; fetch all into one folder, and import the "
+                              "first",
+                              part.source, parts.size()));
+    }
+    if (digests.insert(part.sha256).second) continue;
     return fail(ErrorCode::kCorrupt,
                 format_text("[pull] {}: expected parts that differ: {} is there twice", part.source,
                             part.sha256));

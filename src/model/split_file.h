@@ -12,8 +12,9 @@
 
 namespace gogrid {
 
-// Each part takes a descriptor; models of a terabyte have about fifty.
-inline constexpr std::uint64_t kMostParts = 512;
+// Each part takes a descriptor, and one more while it is fetched; models of a terabyte have about
+// fifty.
+inline constexpr std::uint64_t kMostParts = 256;
 
 // Which part of how many; {1, 1} for a whole model.
 struct FilePart {

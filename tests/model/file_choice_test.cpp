@@ -90,7 +90,7 @@ TEST(FileChoice, NamesThePartThatIsNotThere) {
 }
 
 TEST(FileChoice, RefusesMorePartsThanAModelHas) {
-  EXPECT_THAT(choice({"m-00001-of-00513.gguf"}, ""), HasSubstr("at most 512 parts"));
+  EXPECT_THAT(choice({"m-00001-of-00257.gguf"}, ""), HasSubstr("at most 256 parts"));
 }
 
 TEST(FileChoice, PartsInTwoFoldersAreTwoModels) {

@@ -74,9 +74,12 @@ class PartsPull : public ::testing::Test {
     HubReply reply;
     if (request.target.contains("/tree/")) {
       for (std::size_t i = parts_.size(); i-- > 0;) {  // in any order
-        reply.body += format_text(
-            R"({}{{"type":"file","path":"{}","size":130,"lfs":{{"oid":"{}","size":{}}}}})",
-            reply.body.empty() ? "[" : ",", path_of(i), digests_.at(i), parts_.at(i).size());
+        reply.body +=
+            format_text(R"({}{{"type":"file","path":"{}","size":{}{}}})",
+                        reply.body.empty() ? "[" : ",", path_of(i), parts_.at(i).size(),
+                        digests_.at(i).empty() ? ""
+                                               : format_text(R"(,"lfs":{{"oid":"{}","size":{}}})",
+                                                             digests_.at(i), parts_.at(i).size()));
       }
       reply.body += "]";
       return reply;
@@ -215,6 +218,7 @@ TEST_F(PartsPull, TwoPullsShareIt) {
       return true;
     };
     const auto report = pull("a", own);
+    begun = true;
     EXPECT_TRUE(report) << report.error().message;
   });
   while (!begun) std::this_thread::yield();
@@ -249,6 +253,30 @@ TEST_F(PartsPull, PartsThatDoNotBelongTogetherAreThrownAway) {
   const Error error = error_of_pull();
   EXPECT_EQ(error.code, ErrorCode::kCorrupt) << error.message;
   EXPECT_THAT(incoming(), IsEmpty());
+}
+
+TEST_F(PartsPull, RefusesPartsWhoseDigestNobodyTells) {
+  digests_[2].clear();
+  const Error error = error_of_pull();
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
+  EXPECT_THAT(error.message, AllOf(HasSubstr("SHA-256 of each"), HasSubstr(path_of(2))));
+}
+
+TEST_F(PartsPull, MakesTheOneFileOnlyWhileItMayWork) {
+  std::atomic<bool> may = true;
+  std::atomic<int> asked = 0;
+  hooks_.progress = [&](Bytes, Bytes total) {
+    if (total != size()) may = asked > 10;  // the files are here: now somebody needs the machine
+    return true;
+  };
+  hooks_.keep_going = [&] {
+    if (!may && ++asked > 3) may = true;
+    return may.load();
+  };
+  const auto report = pull();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_GT(asked, 3) << "it waited";
+  expect_whole_model();
 }
 
 TEST_F(PartsPull, RefusesOneFileInTwoPlaces) {
