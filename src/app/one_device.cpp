@@ -23,4 +23,11 @@ Result<Device> one_device(const std::vector<DeviceSpec>& specs, const LongJob& j
   return *host;
 }
 
+Result<std::vector<MemoryLedger::Lease>> lease_host_memory(const LongJob& job,
+                                                           const std::string& holder, Bytes bytes) {
+  GOGRID_ASSIGN_OR_RETURN(const Device host, one_device({}, job));
+  const MemoryRequest request{host.id, MemoryUse::kCompute, holder, bytes};
+  return process_wide_ledger().acquire({&request, 1});
+}
+
 }  // namespace gogrid

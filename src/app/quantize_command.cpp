@@ -174,14 +174,6 @@ Status check_room(const fs::path& folder, Bytes needed) {
                                          folder.string() + ": " + format_bytes(space.available));
 }
 
-// The working memory, of the host, within the policy.
-Result<std::vector<MemoryLedger::Lease>> lease_buffer(const LongJob& job, const std::string& holder,
-                                                      Bytes bytes) {
-  GOGRID_ASSIGN_OR_RETURN(const Device host, one_device({}, job));
-  const MemoryRequest request{host.id, MemoryUse::kCompute, holder, bytes};
-  return process_wide_ledger().acquire({&request, 1});
-}
-
 // Where it is written; gone unless it is committed.
 Result<AtomicFile> open_target(const ModelLibrary& library, const Target& target) {
   if (target.file.empty()) return library.begin(target.name);
@@ -221,7 +213,7 @@ Result<fs::path> write_target(LongJob& job, const Workspace& workspace, const Gg
   GOGRID_ASSIGN_OR_RETURN(AtomicFile file, open_target(library, target));
   GOGRID_RETURN_IF_ERROR(check_room(file.path().parent_path(), plan.file_bytes));
   GOGRID_ASSIGN_OR_RETURN(const auto lease,
-                          lease_buffer(job, "quantizing " + command.model, plan.buffer_bytes));
+                          lease_host_memory(job, "quantizing " + command.model, plan.buffer_bytes));
   if (!job.start(stop)) return fail(ErrorCode::kCancelled, "[quantize] told to stop");
   {
     ProgressLine line("quantizing " + model.path().filename().string());

@@ -91,6 +91,11 @@ Result<TrialModel> TrialModel::write(const GgufFile& model, const Workspace& wor
                             format_bytes(plan.file_bytes), workspace.slices().string(),
                             error ? error.message() : format_bytes(room)));
   }
+  GOGRID_ASSIGN_OR_RETURN(
+      const auto lease,
+      lease_host_memory(job, "a trial model of " + model.path().filename().string(),
+                        plan.buffer_bytes));
+  if (!job.start(stop)) return fail(ErrorCode::kCancelled, "[quantize] told to stop");
   ProgressLine line("writing a trial model of " + model.path().filename().string());
   GOGRID_ASSIGN_OR_RETURN(
       written, quantize_model(model, std::move(written), eight, plan, resting(job, line, stop)));
@@ -142,10 +147,7 @@ Status Search::measure_errors_of(CandidateModel& candidates) {
 
 Result<std::vector<MemoryLedger::Lease>> Search::lease_logits(
     const SensitivityQuestion& question) const {
-  GOGRID_ASSIGN_OR_RETURN(const Device host, one_device({}, job_));
-  const MemoryRequest request{host.id, MemoryUse::kCompute, "sensitivity of " + command_.model,
-                              logits_kept(question)};
-  return process_wide_ledger().acquire({&request, 1});
+  return lease_host_memory(job_, "sensitivity of " + command_.model, logits_kept(question));
 }
 
 Result<std::vector<double>> Search::measure_trials(const CandidateModel& candidates,

@@ -59,7 +59,10 @@ Status write_at(int fd, std::span<const std::byte> bytes, Bytes offset,
 std::unexpected<Error> file_error(std::string_view verb, const std::filesystem::path& path,
                                   int error) {
   const bool absent = error == ENOENT || error == ENOTDIR;
-  return fail(absent ? ErrorCode::kNotFound : ErrorCode::kIo,
+  const bool full = error == ENOSPC || error == EDQUOT;
+  return fail(absent ? ErrorCode::kNotFound
+              : full ? ErrorCode::kExhausted
+                     : ErrorCode::kIo,
               "[files] cannot " + std::string(verb) + " " + path.string() + ": " +
                   std::generic_category().message(error));
 }

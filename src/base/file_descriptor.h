@@ -41,7 +41,8 @@ class FileDescriptor {
 Status write_at(int fd, std::span<const std::byte> bytes, Bytes offset,
                 const std::filesystem::path& path);
 
-// "[files] cannot VERB PATH: reason" from errno: kNotFound when it is absent, kIo otherwise.
+// "[files] cannot VERB PATH: reason" from errno: kNotFound when it is absent,
+// kExhausted when the disk (or the quota on it) is full, kIo otherwise.
 std::unexpected<Error> file_error(std::string_view verb, const std::filesystem::path& path,
                                   int error);
 

@@ -162,12 +162,14 @@ Status write_importance_matrix(const std::filesystem::path& path, const Importan
   return write_file(path, bytes + tensors.data());
 }
 
-std::vector<float> ImportanceEntry::means() const {
-  std::vector<float> values(sums.size());
+std::vector<float> ImportanceEntry::means() const { return means(0, sums.size()); }
+
+std::vector<float> ImportanceEntry::means(std::size_t first, std::size_t count) const {
+  std::vector<float> values(count);
   const std::size_t width = columns();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const float count = counts[i / width];
-    values[i] = count > 0 ? sums[i] / count : 1.0F;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float seen = counts[(first + i) / width];
+    values[i] = seen > 0 ? sums[first + i] / seen : 1.0F;
   }
   return values;
 }

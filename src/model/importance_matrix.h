@@ -20,6 +20,8 @@ struct ImportanceEntry {
   std::size_t columns() const { return counts.empty() ? 0 : sums.size() / counts.size(); }
   // Mean squares, [experts, columns]; an expert that saw nothing has ones: nothing is known.
   std::vector<float> means() const;
+  // `count` of them from `first` on.
+  std::vector<float> means(std::size_t first, std::size_t count) const;
 };
 
 struct ImportanceMatrix {

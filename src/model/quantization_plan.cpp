@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <map>
 #include <regex>
 #include <set>
@@ -230,6 +229,16 @@ void add_sizes(const GgufFile& model, const QuantizeOptions& options, Quantizati
 
 // --- what is checked of the plan
 
+// Whole numbers and doubles, which no model has for weights, but files may.
+Status check_readable(const QuantizedTensor& tensor) {
+  if (tensor.from.type == GGML_TYPE_F32 ||
+      ggml_get_type_traits(type_of(tensor.from))->to_float != nullptr)
+    return {};
+  return refuse(ErrorCode::kUnsupported,
+                format_text("weights in a type that can be read as floats: {} is {}", tensor.name,
+                            tensor.from.name));
+}
+
 Status check_requantized(const QuantizedTensor& tensor, const QuantizeOptions& options) {
   if (options.allow_requantize || !ggml_is_quantized(type_of(tensor.from))) return {};
   return refuse(ErrorCode::kInvalidArgument,
@@ -274,6 +283,7 @@ Status check_plan(const GgufFile& model, const QuantizeOptions& options,
       return refuse(ErrorCode::kUnsupported,
                     format_text("weights of at most three dimensions: {} has four", tensor.name));
     }
+    GOGRID_RETURN_IF_ERROR(check_readable(tensor));
     GOGRID_RETURN_IF_ERROR(check_requantized(tensor, options));
     GOGRID_RETURN_IF_ERROR(check_importance(source, tensor, options));
   }

@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <filesystem>
+#include <exception>
+#include <memory>
+#include <span>
+#include <system_error>
 #include <thread>
 #include <vector>
 
-#include "base/format.h"
 #include "base/disk_sync.h"
 #include "base/file_descriptor.h"
+#include "base/format.h"
 #include "base/mutex.h"
 #include "model/gguf_writer.h"
 #include "model/row_quantizer.h"
@@ -80,10 +83,10 @@ std::vector<std::uint64_t> shape_of(const GgufTensor& tensor) {
 struct TensorWork {
   const GgufTensor* source = nullptr;
   const QuantizedTensor* planned = nullptr;
-  Bytes place = 0;                // of its bytes in the new file
-  std::vector<float> importance;  // [matrices, columns], or empty
-  std::uint64_t rows = 0;         // of one matrix
-  std::uint64_t step = 0;         // rows of one piece
+  Bytes place = 0;  // of its bytes in the new file
+  const ImportanceEntry* importance = nullptr;
+  std::uint64_t rows = 0;  // of one matrix
+  std::uint64_t step = 0;  // rows of one piece
   std::uint64_t pieces_of_matrix = 0;
   std::uint64_t first_piece = 0;  // among all of the model
   Bytes source_row = 0;
@@ -101,20 +104,20 @@ struct Piece {
   std::uint64_t rows = 0;
 };
 
-std::vector<float> importance_of(const GgufTensor& tensor, const QuantizeOptions& options) {
-  if (options.importance == nullptr) return {};
+const ImportanceEntry* importance_of(const GgufTensor& tensor, const QuantizeOptions& options) {
+  if (options.importance == nullptr) return nullptr;
   const auto found = options.importance->entries.find(std::string(tensor.name));
   // An embedding's may have another size, which the plan says nothing against: it is looked up,
   // not multiplied with.
   if (found == options.importance->entries.end() ||
       found->second.sums.size() != tensor.shape[0] * tensor.shape[2])
-    return {};
-  return found->second.means();
+    return nullptr;
+  return &found->second;
 }
 
 TensorWork work_on(const GgufTensor& source, const QuantizedTensor& planned, Bytes place,
                    const QuantizeOptions& options) {
-  TensorWork work{.source = &source, .planned = &planned, .place = place, .importance = {}};
+  TensorWork work{.source = &source, .planned = &planned, .place = place};
   const auto row = static_cast<std::int64_t>(source.shape[0]);
   work.rows = source.shape[1];
   work.step = rows_at_once(source.shape[0]);
@@ -140,14 +143,20 @@ class Quantization {
   }
 
   Status run() {
-    const auto threads = std::clamp<std::uint64_t>(plan_.threads, 1, std::max(pieces_, kOne));
     // Here, where a want of memory is an error like others.
-    std::vector<Worker> workers(threads, make_worker());
+    const auto threads = std::clamp<std::uint64_t>(plan_.threads, 1, std::max(pieces_, kOne));
+    std::vector<std::unique_ptr<Worker>> workers;
+    for (std::uint64_t i = 0; i < threads; ++i) workers.push_back(make_worker());
     {
       std::vector<std::jthread> helpers;
-      for (Worker& worker : std::span(workers).subspan(1))
-        helpers.emplace_back([this, &worker] { work(worker); });
-      work(workers.front());
+      for (const auto& worker : std::span(workers).subspan(1)) {
+        try {
+          helpers.emplace_back([this, &worker] { work(*worker); });
+        } catch (const std::system_error&) {
+          break;  // the system gives no more threads: those that there are do all of it
+        }
+      }
+      work(*workers.front());
     }
     const MutexLock lock(mu_);
     return failure_;
@@ -161,7 +170,7 @@ class Quantization {
     std::vector<std::byte> made;
   };
 
-  Worker make_worker() const {
+  std::unique_ptr<Worker> make_worker() const {
     std::uint64_t weights = 0;
     Bytes bytes = 0;
     for (const TensorWork& tensor : tensors_) {
@@ -169,7 +178,7 @@ class Quantization {
       weights = std::max(weights, tensor.step * tensor.source->shape[0]);
       bytes = std::max(bytes, tensor.step * tensor.made_row);
     }
-    return {RowQuantizer(weights), std::vector<std::byte>(bytes)};
+    return std::make_unique<Worker>(RowQuantizer(weights), std::vector<std::byte>(bytes));
   }
 
   Piece piece(std::uint64_t i) const {
@@ -182,11 +191,16 @@ class Quantization {
   }
 
   void work(Worker& worker) {
-    while (!stopped_) {
-      const std::uint64_t i = next_.fetch_add(1);
-      if (i >= pieces_) return;
-      const Piece mine = piece(i);
-      report(mine, write(mine, worker));
+    try {
+      while (!stopped_) {
+        const std::uint64_t i = next_.fetch_add(1);
+        if (i >= pieces_) return;
+        const Piece mine = piece(i);
+        report(mine, write(mine, worker));
+      }
+    } catch (const std::exception& error) {
+      const MutexLock lock(mu_);
+      stop(fail(ErrorCode::kInternal, format_text("[quantize] {}", error.what())));
     }
   }
 
@@ -203,8 +217,10 @@ class Quantization {
     }
     const std::uint64_t columns = tensor.source->shape[0];
     WeightRows rows{source, tensor.source->type, columns};
-    if (!tensor.importance.empty())
-      rows.importance = std::span(tensor.importance).subspan(piece.matrix * columns, columns);
+    const std::vector<float> importance =
+        tensor.importance == nullptr ? std::vector<float>()
+                                     : tensor.importance->means(piece.matrix * columns, columns);
+    rows.importance = importance;
     const auto made = std::span(worker.made).first(piece.rows * tensor.made_row);
     GOGRID_RETURN_IF_ERROR(worker.quantizer.quantize(rows, tensor.planned->to, made));
     return write_at(file_.descriptor(), made, place, file_.path());
@@ -250,18 +266,6 @@ class Quantization {
 
 // --- afterwards
 
-// A full disk is what people can do something about.
-Status explained(Status failed, const QuantizationPlan& plan, const AtomicFile& file) {
-  std::error_code error;
-  const Bytes free = std::filesystem::space(file.path().parent_path(), error).available;
-  if (failed || error || failed.error().code != ErrorCode::kIo || free >= plan.file_bytes)
-    return failed;
-  return fail(
-      ErrorCode::kExhausted,
-      format_text("{}: {} free for a file of {}: make room and try again", failed.error().message,
-                  format_bytes(free), format_bytes(plan.file_bytes)));
-}
-
 Status check_written(const GgufFile& made, const QuantizationPlan& plan) {
   for (const QuantizedTensor& tensor : plan.tensors) {
     const GgufTensor* written = made.tensor(tensor.name);
@@ -290,7 +294,7 @@ Result<AtomicFile> quantize_model(const GgufFile& model, AtomicFile file,
     const QuantizedTensor& planned = plan.tensors[i];
     quantization.add(work_on(*model.tensor(planned.name), planned, layout.offsets[i], options));
   }
-  GOGRID_RETURN_IF_ERROR(explained(quantization.run(), plan, file));
+  GOGRID_RETURN_IF_ERROR(quantization.run());
   GOGRID_ASSIGN_OR_RETURN(const GgufFile made, GgufFile::open(file.path()));
   GOGRID_RETURN_IF_ERROR(check_written(made, plan));
   return file;

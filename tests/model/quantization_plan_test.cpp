@@ -122,6 +122,22 @@ TEST_F(QuantizationPlanning, RefusesAnImportanceMatrixOfAnotherModel) {
               AllOf(HasSubstr("blk.3.attn_q.weight"), HasSubstr("256"), HasSubstr("128")));
 }
 
+// Types that files may have, and that nothing reads as floats.
+TEST_F(QuantizationPlanning, RefusesWeightsThatAreNoFloats) {
+  const GgufFile file = model();
+  std::string bytes = read_file(folder_ / "model.gguf", 64 * kMiB).value();
+  // The entry in the table: name, two dimensions, type. f16 becomes i16, which is as long.
+  const std::string name = "blk.1.ffn_up.weight";
+  const std::size_t type = bytes.find(name) + name.size() + 4 + 2 * 8;
+  bytes[type] = 25;
+  ASSERT_TRUE(write_file(folder_ / "whole.gguf", bytes));
+  const GgufFile whole = open("whole.gguf");
+  ASSERT_EQ(whole.tensor(name)->type_name, "i16");
+  const Error error = refusal(whole, to("q4_0"));
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
+  EXPECT_THAT(error.message, AllOf(HasSubstr(name), HasSubstr("i16")));
+}
+
 TEST_F(QuantizationPlanning, RefusesNamedTypesThatRowsDoNotFit) {
   testing::write_tiny_model(folder_ / "narrow.gguf",
                             {.n_embd = 96, .tied = true, .weights = TinyWeights::kF16});
