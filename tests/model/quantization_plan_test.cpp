@@ -8,7 +8,6 @@
 #include "base/files.h"
 #include "support/gguf_builder.h"
 #include "support/quantized.h"
-#include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
 namespace gogrid {
@@ -18,38 +17,21 @@ using ::testing::AllOf;
 using testing::GgufBuilder;
 using ::testing::HasSubstr;
 using testing::importance_of;
-using testing::TemporaryFolder;
+using testing::quantize_to;
 using testing::TinyModel;
 using testing::TinyWeights;
 
-QuantizeOptions to(std::string_view mix) { return {.mix = find_mix(mix).value()}; }
-
-class QuantizationPlanning : public ::testing::Test {
+class QuantizationPlanning : public testing::QuantizableModels {
  protected:
-  // Rows of 256 and 512, which every type's blocks divide.
-  GgufFile model(TinyModel tiny = {}) {
-    tiny.n_embd = 256;
-    tiny.n_ff = 512;
-    if (tiny.weights == TinyWeights::kF32) tiny.weights = TinyWeights::kF16;
-    testing::write_tiny_model(folder_ / "model.gguf", tiny);
-    return open("model.gguf");
-  }
-  GgufFile open(const std::string& name) {
-    auto file = GgufFile::open(folder_ / name);
-    if (!file) throw std::runtime_error(file.error().message);
-    return *std::move(file);
-  }
   Error refusal(const GgufFile& file, const QuantizeOptions& options) {
     auto plan = plan_quantization(file, options);
     if (plan) return {ErrorCode::kInternal, "not refused", {}, {}};
     return std::move(plan).error();
   }
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(QuantizationPlanning, PlansWithoutWritingAndKnowsTheSize) {
-  const auto plan = plan_quantization(model(), to("q8_0"));
+  const auto plan = plan_quantization(model(), quantize_to("q8_0"));
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "made.gguf"));
   EXPECT_LT(plan->after(), plan->before());
@@ -60,13 +42,13 @@ TEST_F(QuantizationPlanning, PlansWithoutWritingAndKnowsTheSize) {
 TEST_F(QuantizationPlanning, CountsRowsThatDoNotFitABlock) {
   testing::write_tiny_model(folder_ / "narrow.gguf", {.n_embd = 96, .weights = TinyWeights::kF16});
   const GgufFile narrow = open("narrow.gguf");
-  const auto plan = plan_quantization(narrow, to("q4_k_s"));
+  const auto plan = plan_quantization(narrow, quantize_to("q4_k_s"));
   ASSERT_TRUE(plan) << plan.error().message;
   EXPECT_GT(plan->fallbacks, 0U);
 }
 
 TEST_F(QuantizationPlanning, RefusesAPatternThatIsInNoName) {
-  QuantizeOptions options = to("q4_0");
+  QuantizeOptions options = quantize_to("q4_0");
   options.overrides = {parse_tensor_override("attn_w=q8_0").value()};
   EXPECT_THAT(refusal(model(), options).message, AllOf(HasSubstr("attn_w"), HasSubstr("none of")));
   options.mix = find_mix("f16").value();
@@ -75,7 +57,7 @@ TEST_F(QuantizationPlanning, RefusesAPatternThatIsInNoName) {
 
 TEST_F(QuantizationPlanning, RefusesWeightsThatAreQuantizedAlreadyUnlessAllowed) {
   const GgufFile file = model({.weights = TinyWeights::kQ8_0});
-  QuantizeOptions options = to("q4_0");
+  QuantizeOptions options = quantize_to("q4_0");
   const Error error = refusal(file, options);
   EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
   EXPECT_THAT(error.message, AllOf(HasSubstr("q8_0 already"), HasSubstr("--allow-requantize")));
@@ -85,7 +67,7 @@ TEST_F(QuantizationPlanning, RefusesWeightsThatAreQuantizedAlreadyUnlessAllowed)
 
 TEST_F(QuantizationPlanning, TakesMemoryForAFewRowsOfEachThreadWhateverTheModelsSize) {
   const GgufFile file = model();
-  QuantizeOptions options = to("q4_k_m");
+  QuantizeOptions options = quantize_to("q4_k_m");
   options.threads = 3;
   const auto plan = plan_quantization(file, options);
   ASSERT_TRUE(plan) << plan.error().message;
@@ -96,17 +78,17 @@ TEST_F(QuantizationPlanning, TakesMemoryForAFewRowsOfEachThreadWhateverTheModels
 
 TEST_F(QuantizationPlanning, AsksForAnImportanceMatrixBeforeItBegins) {
   const GgufFile file = model();
-  QuantizeOptions options = to("iq2_xxs");
+  QuantizeOptions options = quantize_to("iq2_xxs");
   EXPECT_THAT(refusal(file, options).message, HasSubstr("importance matrix"));
-  options = to("q4_0");
+  options = quantize_to("q4_0");
   options.token_embedding_type = find_weight_type("iq1_s").value();
   EXPECT_THAT(refusal(file, options).message,
               AllOf(HasSubstr("token_embd.weight"), HasSubstr("importance matrix")));
-  options = to("q2_k_s");
+  options = quantize_to("q2_k_s");
   EXPECT_THAT(refusal(file, options).message, HasSubstr("importance matrix"));
   ImportanceMatrix importance = importance_of(file);
   importance.entries.erase("blk.2.ffn_up.weight");
-  options = to("iq2_xxs");
+  options = quantize_to("iq2_xxs");
   options.importance = &importance;
   EXPECT_THAT(refusal(file, options).message,
               AllOf(HasSubstr("blk.2.ffn_up.weight"), HasSubstr("nothing on it")));
@@ -116,7 +98,7 @@ TEST_F(QuantizationPlanning, RefusesAnImportanceMatrixOfAnotherModel) {
   const GgufFile file = model();
   ImportanceMatrix importance = importance_of(file);
   importance.entries.at("blk.3.attn_q.weight").sums.resize(128);
-  QuantizeOptions options = to("q4_k_m");
+  QuantizeOptions options = quantize_to("q4_k_m");
   options.importance = &importance;
   EXPECT_THAT(refusal(file, options).message,
               AllOf(HasSubstr("blk.3.attn_q.weight"), HasSubstr("256"), HasSubstr("128")));
@@ -133,7 +115,7 @@ TEST_F(QuantizationPlanning, RefusesWeightsThatAreNoFloats) {
   ASSERT_TRUE(write_file(folder_ / "whole.gguf", bytes));
   const GgufFile whole = open("whole.gguf");
   ASSERT_EQ(whole.tensor(name)->type_name, "i16");
-  const Error error = refusal(whole, to("q4_0"));
+  const Error error = refusal(whole, quantize_to("q4_0"));
   EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
   EXPECT_THAT(error.message, AllOf(HasSubstr(name), HasSubstr("i16")));
 }
@@ -142,7 +124,7 @@ TEST_F(QuantizationPlanning, RefusesNamedTypesThatRowsDoNotFit) {
   testing::write_tiny_model(folder_ / "narrow.gguf",
                             {.n_embd = 96, .tied = true, .weights = TinyWeights::kF16});
   const GgufFile narrow = open("narrow.gguf");
-  QuantizeOptions options = to("q8_0");
+  QuantizeOptions options = quantize_to("q8_0");
   options.token_embedding_type = find_weight_type("q4_k").value();
   EXPECT_THAT(refusal(narrow, options).message,
               AllOf(HasSubstr("--token-embedding-type"), HasSubstr("256"), HasSubstr("96")));
@@ -154,7 +136,7 @@ TEST_F(QuantizationPlanning, RefusesNamedTypesThatRowsDoNotFit) {
 TEST_F(QuantizationPlanning, NamesWhatLibllamaCannotWrite) {
   testing::write_tiny_model(folder_ / "narrow.gguf", {.n_embd = 96, .weights = TinyWeights::kF16});
   const GgufFile narrow = open("narrow.gguf");
-  const Error error = refusal(narrow, to("q1_0"));
+  const Error error = refusal(narrow, quantize_to("q1_0"));
   EXPECT_EQ(error.code, ErrorCode::kUnsupported);
   EXPECT_THAT(error.message, HasSubstr("q1_0"));
 }
@@ -165,14 +147,15 @@ TEST_F(QuantizationPlanning, RefusesAnotherAlignmentAndParts) {
   file.key_text("general.architecture", "llama").key_u32("general.alignment", 64);
   file.floats("a.weight", {32, 4});
   ASSERT_TRUE(write_file(folder_ / "aligned.gguf", file.build()));
-  EXPECT_THAT(refusal(open("aligned.gguf"), to("q8_0")).message, HasSubstr("alignment of 32"));
+  EXPECT_THAT(refusal(open("aligned.gguf"), quantize_to("q8_0")).message,
+              HasSubstr("alignment of 32"));
   GgufBuilder part;
   part.key_text("general.architecture", "llama").key_u32("split.count", 2);
   part.floats("a.weight", {32, 4});
   const std::string bytes = part.build();
   const auto alone = GgufFile::parse(std::as_bytes(std::span(bytes)), "part.gguf");
   ASSERT_TRUE(alone);
-  EXPECT_THAT(refusal(*alone, to("q8_0")).message, HasSubstr("one part of several"));
+  EXPECT_THAT(refusal(*alone, quantize_to("q8_0")).message, HasSubstr("one part of several"));
 }
 
 TEST(TensorOfLine, IsItsNameAndNothingElse) {

@@ -13,7 +13,6 @@
 #include "base/files.h"
 #include "model/model_profile.h"
 #include "support/quantized.h"
-#include "support/temporary_folder.h"
 #include "support/tiny_gguf.h"
 
 namespace gogrid {
@@ -22,11 +21,9 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::importance_of;
-using testing::TemporaryFolder;
+using testing::quantize_to;
 using testing::TinyModel;
 using testing::TinyWeights;
-
-QuantizeOptions to(std::string_view mix) { return {.mix = find_mix(mix).value()}; }
 
 // An importance matrix as libllama takes it, with the keys that llama-quantize adds for it.
 class LlamaImportance {
@@ -69,21 +66,8 @@ class LlamaImportance {
   std::vector<llama_model_kv_override> keys_;
 };
 
-class Quantizing : public ::testing::Test {
+class Quantizing : public testing::QuantizableModels {
  protected:
-  // Rows of 256 and 512, which every type's blocks divide.
-  GgufFile model(TinyModel tiny = {}) {
-    tiny.n_embd = 256;
-    tiny.n_ff = 512;
-    if (tiny.weights == TinyWeights::kF32) tiny.weights = TinyWeights::kF16;
-    testing::write_tiny_model(folder_ / "model.gguf", tiny);
-    return open("model.gguf");
-  }
-  GgufFile open(const std::string& name) {
-    auto file = GgufFile::open(folder_ / name);
-    if (!file) throw std::runtime_error(file.error().message);
-    return *std::move(file);
-  }
   Status quantize(const GgufFile& file, const QuantizeOptions& options,
                   const Progress& progress = {}) {
     const auto plan = plan_quantization(file, options);
@@ -110,8 +94,6 @@ class Quantizing : public ::testing::Test {
       throw std::runtime_error("libllama refuses");
     return read_file(target, 64 * kMiB).value();
   }
-
-  TemporaryFolder folder_;
 };
 
 TEST_F(Quantizing, WritesTheFileThatLibllamaWritesInEveryType) {
@@ -119,7 +101,7 @@ TEST_F(Quantizing, WritesTheFileThatLibllamaWritesInEveryType) {
   const ImportanceMatrix importance = importance_of(file);
   for (const bool with_importance : {false, true}) {
     for (const std::string& mix : mix_names()) {
-      QuantizeOptions options = to(mix);
+      QuantizeOptions options = quantize_to(mix);
       options.threads = 3;
       options.importance_name = "m.imatrix";
       if (with_importance) options.importance = &importance;
@@ -146,7 +128,7 @@ TEST_F(Quantizing, WritesTheFileThatLibllamaWritesOfWeightsOfEveryKind) {
                               {.n_embd = 256, .n_ff = 512, .weights = weights});
     const GgufFile file = open("model.gguf");
     for (const char* mix : {"q4_k_m", "q5_0", "bf16", "f32"}) {
-      QuantizeOptions options = to(mix);
+      QuantizeOptions options = quantize_to(mix);
       options.allow_requantize = true;
       options.pure = true;
       const Status done = quantize(file, options);
@@ -161,7 +143,7 @@ TEST_F(Quantizing, OfAModelWithExpertsIsWhatLibllamaWrites) {
   ImportanceMatrix importance = importance_of(file);
   auto& sums = importance.entries.at("blk.0.ffn_up_exps.weight").sums;
   for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = 0.5F + static_cast<float>(i % 97);
-  QuantizeOptions options = to("q2_k");
+  QuantizeOptions options = quantize_to("q2_k");
   options.importance = &importance;
   options.importance_name = std::string(300, 'x');  // longer than llama.cpp has room for
   ASSERT_TRUE(quantize(file, options));
@@ -171,7 +153,7 @@ TEST_F(Quantizing, OfAModelWithExpertsIsWhatLibllamaWrites) {
 TEST_F(Quantizing, AgainReplacesTheKeysOfTheFirstTime) {
   const GgufFile file = model();
   const ImportanceMatrix importance = importance_of(file);
-  QuantizeOptions options = to("q8_0");
+  QuantizeOptions options = quantize_to("q8_0");
   options.importance = &importance;
   options.importance_name = "first.imatrix";
   ASSERT_TRUE(quantize(file, options));
@@ -191,7 +173,7 @@ TEST_F(Quantizing, AgainReplacesTheKeysOfTheFirstTime) {
 
 TEST_F(Quantizing, GivesTheSameBytesWhateverTheNumberOfThreads) {
   const GgufFile file = model();
-  QuantizeOptions options = to("q4_k_m");
+  QuantizeOptions options = quantize_to("q4_k_m");
   options.threads = 1;
   ASSERT_TRUE(quantize(file, options));
   const std::string alone = made_bytes();
@@ -204,7 +186,7 @@ TEST_F(Quantizing, GivesTheSameBytesWhateverTheNumberOfThreads) {
 
 TEST_F(Quantizing, TellsEachByteOfTheModelOnceToOneThreadAtATime) {
   const GgufFile file = model();
-  QuantizeOptions options = to("q4_0");
+  QuantizeOptions options = quantize_to("q4_0");
   options.threads = 4;
   Bytes total = 0;
   for (const GgufTensor& tensor : file.tensors()) total += tensor.size;
@@ -223,7 +205,7 @@ TEST_F(Quantizing, TellsEachByteOfTheModelOnceToOneThreadAtATime) {
 
 TEST_F(Quantizing, StopsWhenToldToAndLeavesNothing) {
   const GgufFile file = model();
-  QuantizeOptions options = to("q4_0");
+  QuantizeOptions options = quantize_to("q4_0");
   options.threads = 4;
   int told = 0;
   const Status done = quantize(file, options, [&](Bytes, Bytes) { return ++told < 3; });
@@ -244,7 +226,7 @@ TEST_F(Quantizing, NamesTheTensorThatHasAWeightThatIsNoNumber) {
       const GgufTensor tensor = *open("model.gguf").tensor(name);
       std::memcpy(bytes.data() + tensor.offset + 400, &bad, sizeof bad);
       ASSERT_TRUE(write_file(folder_ / "bad.gguf", bytes));
-      const Status done = quantize(open("bad.gguf"), to("iq4_xs"));
+      const Status done = quantize(open("bad.gguf"), quantize_to("iq4_xs"));
       ASSERT_FALSE(done) << name;
       EXPECT_EQ(done.error().code, ErrorCode::kCorrupt);
       EXPECT_THAT(done.error().message, AllOf(HasSubstr(name), HasSubstr("NaN or infinite")));
@@ -260,14 +242,14 @@ TEST_F(Quantizing, RefusesANumberThatTheTypeCannotHold) {
   const float large = 1e6F;  // f16 ends at 65504
   std::memcpy(bytes.data() + tensor.offset, &large, sizeof large);
   ASSERT_TRUE(write_file(folder_ / "large.gguf", bytes));
-  const Status done = quantize(open("large.gguf"), to("f16"));
+  const Status done = quantize(open("large.gguf"), quantize_to("f16"));
   ASSERT_FALSE(done);
   EXPECT_THAT(done.error().message, HasSubstr("blk.0.attn_q.weight"));
 }
 
 TEST_F(Quantizing, TakesTheFirstOverrideThatFits) {
   const GgufFile file = model();
-  QuantizeOptions options = to("q4_0");
+  QuantizeOptions options = quantize_to("q4_0");
   for (const char* text : {"blk\\.1\\.attn_v=f16", "attn_v=q8_0"})
     options.overrides.push_back(parse_tensor_override(text).value());
   options.token_embedding_type = find_weight_type("q5_1").value();
@@ -285,7 +267,7 @@ TEST_F(Quantizing, TakesTheFirstOverrideThatFits) {
 TEST_F(Quantizing, WritesDownWhichImportanceMatrixItUsed) {
   const GgufFile file = model();
   const ImportanceMatrix importance = importance_of(file);
-  QuantizeOptions options = to("q4_k_m");
+  QuantizeOptions options = quantize_to("q4_k_m");
   options.importance = &importance;
   options.importance_name = "m.imatrix";
   ASSERT_TRUE(quantize(file, options));
@@ -299,7 +281,7 @@ TEST_F(Quantizing, WritesDownWhichImportanceMatrixItUsed) {
 TEST_F(Quantizing, UsesTheImportanceOfEachExpert) {
   const GgufFile file = model({.n_experts = 4});
   ImportanceMatrix importance = importance_of(file);
-  QuantizeOptions options = to("q2_k");
+  QuantizeOptions options = quantize_to("q2_k");
   options.importance = &importance;
   ASSERT_TRUE(quantize(file, options));
   const auto even = read_head(folder_ / "made.gguf", 16 * kMiB).value();

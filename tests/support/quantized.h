@@ -1,10 +1,15 @@
 // Quantized models for tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 
 #include "model/quantizer.h"
+#include "support/temporary_folder.h"
+#include "support/tiny_gguf.h"
 
 namespace gogrid::testing {
 
@@ -30,5 +35,26 @@ inline ImportanceMatrix importance_of(const GgufFile& file) {
   matrix.chunks = 7;
   return matrix;
 }
+
+inline QuantizeOptions quantize_to(std::string_view mix) { return {.mix = find_mix(mix).value()}; }
+
+class QuantizableModels : public ::testing::Test {
+ protected:
+  // Rows of 256 and 512, which every type's blocks divide.
+  GgufFile model(TinyModel tiny = {}) {
+    tiny.n_embd = 256;
+    tiny.n_ff = 512;
+    if (tiny.weights == TinyWeights::kF32) tiny.weights = TinyWeights::kF16;
+    write_tiny_model(folder_ / "model.gguf", tiny);
+    return open("model.gguf");
+  }
+  GgufFile open(const std::string& name) {
+    auto file = GgufFile::open(folder_ / name);
+    if (!file) throw std::runtime_error(file.error().message);
+    return *std::move(file);
+  }
+
+  TemporaryFolder folder_;
+};
 
 }  // namespace gogrid::testing
